@@ -1,0 +1,16 @@
+import { InvalidInput } from "./errors.ts";
+
+/** Six bytes of an Ethernet address from "0a:58:0a:f4:01:07" (or with dashes). */
+export function parseMac(text: string, field = "mac"): Uint8Array {
+  if (!/^[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}$/.test(text)) {
+    throw new InvalidInput(field, text, "is not a MAC address", {
+      remedy: "Write it like 0a:58:0a:f4:01:07",
+    });
+  }
+  return Uint8Array.from(text.split(/[:-]/), (byte) => Number.parseInt(byte, 16));
+}
+
+/** Lower-case, colon-separated; works for link-layer addresses of any length. */
+export function formatMac(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(":");
+}

@@ -1,0 +1,91 @@
+import { InvalidInput } from "./errors.ts";
+import { type Family, Ip } from "./ip.ts";
+
+/** An address with a prefix length, such as 10.244.1.7/24: what an interface has, or (masked) a network. */
+export class Prefix {
+  readonly ip: Ip;
+  readonly length: number;
+
+  constructor(ip: Ip, length: number, field = "prefix") {
+    if (!Number.isInteger(length) || length < 0 || length > ip.bits) {
+      throw new InvalidInput(field, `${ip}/${length}`, `has a length outside 0 to ${ip.bits}`);
+    }
+    this.ip = ip;
+    this.length = length;
+  }
+
+  /** Parses "address/length". Host bits are kept; `masked` clears them. */
+  static parse(text: string, field = "prefix"): Prefix {
+    const slash = text.indexOf("/");
+    const ip = slash < 0 ? undefined : Ip.tryParse(text.slice(0, slash));
+    const digits = text.slice(slash + 1);
+    if (ip === undefined || !/^(0|[1-9][0-9]{0,2})$/.test(digits)) {
+      throw new InvalidInput(field, text, "is not a prefix", {
+        remedy: "Write it like 10.244.0.0/16 or fd00:10:244::/56",
+      });
+    }
+    return new Prefix(ip, Number(digits), field);
+  }
+
+  /** The prefix that covers just this address: /32 or /128. */
+  static host(ip: Ip): Prefix {
+    return new Prefix(ip, ip.bits);
+  }
+
+  /** 0.0.0.0/0 or ::/0. */
+  static default(family: Family): Prefix {
+    return new Prefix(Ip.fromBigInt(0n, family), 0);
+  }
+
+  get family(): Family {
+    return this.ip.family;
+  }
+
+  /** The same network with the host bits cleared. */
+  masked(): Prefix {
+    return new Prefix(Ip.fromBigInt(this.first, this.family), this.length);
+  }
+
+  /** True where no host bit is set, as for a network. */
+  isMasked(): boolean {
+    return this.ip.toBigInt() === this.first;
+  }
+
+  /** The lowest address of the network, as a number. */
+  get first(): bigint {
+    return this.ip.toBigInt() & ~this.#hostMask;
+  }
+
+  /** The highest address of the network, as a number. */
+  get last(): bigint {
+    return this.ip.toBigInt() | this.#hostMask;
+  }
+
+  get #hostMask(): bigint {
+    return (1n << BigInt(this.ip.bits - this.length)) - 1n;
+  }
+
+  contains(other: Ip | Prefix): boolean {
+    const ip = other instanceof Ip ? other : other.ip;
+    if (ip.family !== this.family) return false;
+    if (other instanceof Prefix && other.length < this.length) return false;
+    const value = ip.toBigInt();
+    return value >= this.first && value <= this.last;
+  }
+
+  overlaps(other: Prefix): boolean {
+    return this.contains(other) || other.contains(this);
+  }
+
+  equals(other: Prefix): boolean {
+    return this.length === other.length && this.ip.equals(other.ip);
+  }
+
+  toString(): string {
+    return `${this.ip}/${this.length}`;
+  }
+
+  toJSON(): string {
+    return this.toString();
+  }
+}
