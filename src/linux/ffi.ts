@@ -1,0 +1,183 @@
+/**
+ * libc, as far as Weft needs it. The only file that imports `bun:ffi`, which is marked experimental: to replace it,
+ * replace this file. Every function is synchronous; failures are {@link KernelError}s.
+ */
+import { dlopen, FFIType, type Pointer, ptr, read } from "bun:ffi";
+import { errno } from "./errno.ts";
+import { KernelError } from "./errors.ts";
+
+const int = FFIType.i32;
+const pointer = FFIType.ptr;
+const size = FFIType.u64;
+// Counts come back as ssize_t; none here reaches 2^31, so the low half is the whole number, and cheaper.
+const count = FFIType.i32;
+
+const libc = dlopen("libc.so.6", {
+  __errno_location: { args: [], returns: pointer },
+  socket: { args: [int, int, int], returns: int },
+  bind: { args: [int, pointer, FFIType.u32], returns: int },
+  listen: { args: [int, int], returns: int },
+  getsockname: { args: [int, pointer, pointer], returns: int },
+  setsockopt: { args: [int, int, int, pointer, FFIType.u32], returns: int },
+  send: { args: [int, pointer, size, int], returns: count },
+  recv: { args: [int, pointer, size, int], returns: count },
+  open: { args: [pointer, int, FFIType.u32], returns: int },
+  close: { args: [int], returns: int },
+  setns: { args: [int, int], returns: int },
+  unshare: { args: [int], returns: int },
+  mount: { args: [pointer, pointer, pointer, size, pointer], returns: int },
+  umount2: { args: [pointer, int], returns: int },
+  ioctl: { args: [int, size, pointer], returns: int },
+  flock: { args: [int, int], returns: int },
+  prctl: { args: [int, size, size, size, size], returns: int },
+  chroot: { args: [pointer], returns: int },
+  execve: { args: [pointer, pointer, pointer], returns: int },
+}).symbols;
+
+let errnoAt: Pointer | null = null;
+
+/** The calling thread's errno; to be read right after the call that failed. */
+function lastErrno(): number {
+  errnoAt ??= libc.__errno_location() as Pointer;
+  return read.i32(errnoAt);
+}
+
+function check(result: number, operation: string, subject = ""): number {
+  if (result < 0) throw new KernelError(operation, subject, lastErrno());
+  return result;
+}
+
+/** As {@link check}, but a call that a signal interrupted is made again. */
+function checkRestarting(call: () => number, operation: string, subject = ""): number {
+  for (;;) {
+    const result = call();
+    if (result >= 0) return result;
+    const error = lastErrno();
+    if (error !== errno.EINTR) throw new KernelError(operation, subject, error);
+  }
+}
+
+function cstring(text: string): Uint8Array {
+  return new TextEncoder().encode(`${text}\0`);
+}
+
+/** socket(2); close-on-exec is always set. */
+export function socket(domain: number, type: number, protocol: number): number {
+  const SOCK_CLOEXEC = 0o2000000;
+  return check(libc.socket(domain, type | SOCK_CLOEXEC, protocol), "open a socket", `of family ${domain}`);
+}
+
+/** bind(2) with a raw sockaddr. */
+export function bind(fd: number, address: Uint8Array, subject = ""): void {
+  check(libc.bind(fd, address, address.length), "bind", subject);
+}
+
+/** listen(2). */
+export function listen(fd: number, backlog: number): void {
+  check(libc.listen(fd, backlog), "listen");
+}
+
+/** getsockname(2): the raw sockaddr. */
+export function getsockname(fd: number): Uint8Array {
+  const address = new Uint8Array(128);
+  const length = new Uint32Array([address.length]);
+  check(libc.getsockname(fd, address, length), "read a socket's address");
+  return address.subarray(0, length[0]);
+}
+
+/** setsockopt(2) with an int or raw bytes. */
+export function setsockopt(fd: number, level: number, option: number, value: number | Uint8Array): void {
+  const bytes = typeof value === "number" ? new Uint8Array(new Int32Array([value]).buffer) : value;
+  check(libc.setsockopt(fd, level, option, bytes, bytes.length), "set socket option", `${level}/${option}`);
+}
+
+/** send(2) of the first `length` bytes. */
+export function send(fd: number, bytes: Uint8Array, length: number, flags: number): number {
+  return checkRestarting(() => libc.send(fd, bytes, length, flags), "send");
+}
+
+/** recv(2); with MSG_TRUNC the count may exceed the buffer. */
+export function recv(fd: number, bytes: Uint8Array, flags: number): number {
+  return checkRestarting(() => libc.recv(fd, bytes, bytes.length, flags), "receive");
+}
+
+/** open(2); close-on-exec is always set. */
+export function open(path: string, flags: number, mode = 0): number {
+  const O_CLOEXEC = 0o2000000;
+  return checkRestarting(() => libc.open(cstring(path), flags | O_CLOEXEC, mode), "open", path);
+}
+
+/** close(2). */
+export function close(fd: number): void {
+  check(libc.close(fd), "close", `descriptor ${fd}`);
+}
+
+/** setns(2): moves the calling thread only. */
+export function setns(fd: number, type: number): void {
+  check(libc.setns(fd, type), "enter a namespace");
+}
+
+/** unshare(2): acts on the calling thread only. */
+export function unshare(flags: number): void {
+  check(libc.unshare(flags), "make a namespace");
+}
+
+/** mount(2); null where an argument does not apply. */
+export function mount(
+  source: string | null,
+  target: string,
+  type: string | null,
+  flags: number,
+  data: string | null = null,
+): void {
+  const optional = (text: string | null) => (text === null ? null : cstring(text));
+  check(
+    libc.mount(optional(source), cstring(target), optional(type), flags, optional(data)),
+    "mount",
+    `on ${target}`,
+  );
+}
+
+/** umount2(2). */
+export function umount(target: string, flags: number): void {
+  check(libc.umount2(cstring(target), flags), "unmount", target);
+}
+
+/** ioctl(2) with a buffer. */
+export function ioctl(fd: number, request: number, argument: Uint8Array, operation: string): void {
+  check(libc.ioctl(fd, request, argument), operation);
+}
+
+/** flock(2): LOCK_SH 1, LOCK_EX 2, LOCK_NB 4, LOCK_UN 8. Waits unless LOCK_NB is given. */
+export function flock(fd: number, operation: number): void {
+  checkRestarting(() => libc.flock(fd, operation), "lock", `descriptor ${fd}`);
+}
+
+/** prctl(2) with integer arguments. */
+export function prctl(option: number, value: number): void {
+  check(libc.prctl(option, value, 0, 0, 0), "prctl", String(option));
+}
+
+/** chroot(2). */
+export function chroot(path: string): void {
+  check(libc.chroot(cstring(path)), "chroot to", path);
+}
+
+/** execve(2): replaces this process and returns only by throwing. The calling thread's namespaces go along. */
+export function execve(path: string, args: readonly string[], env: Readonly<Record<string, string>>): never {
+  const keep: Uint8Array[] = [];
+  const vector = (strings: readonly string[]) => {
+    const table = new BigUint64Array(strings.length + 1);
+    for (const [i, text] of strings.entries()) {
+      const bytes = cstring(text);
+      keep.push(bytes);
+      table[i] = BigInt(ptr(bytes));
+    }
+    return table;
+  };
+  const argv = vector(args);
+  const envp = vector(Object.entries(env).map(([name, value]) => `${name}=${value}`));
+  libc.execve(cstring(path), argv, envp);
+  // Only a failed execve returns. `keep` holds the strings in memory until here.
+  throw new KernelError("execute", path, keep.length === 0 ? 0 : lastErrno());
+}

@@ -1,0 +1,294 @@
+import { WeftError } from "../../lib/errors.ts";
+import { Ip } from "../../lib/ip.ts";
+
+/** Netlink speaks the host's byte order. */
+export const littleEndian = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
+
+const NLA_F_NESTED = 0x8000;
+const NLA_TYPE_MASK = 0x3fff;
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+/** Bytes that are not what the schema says. */
+export class MalformedMessage extends WeftError {
+  constructor(what: string) {
+    super("malformed-message", `netlink: ${what}`);
+  }
+}
+
+/** A growing buffer into which messages are written; offsets are from its start. */
+export class Writer {
+  bytes = new Uint8Array(4096);
+  length = 0;
+  #view = new DataView(this.bytes.buffer);
+
+  /** Makes room for `count` bytes and returns where they start. */
+  take(count: number): number {
+    const at = this.length;
+    if (at + count > this.bytes.length) this.#grow(at + count);
+    this.length = at + count;
+    return at;
+  }
+
+  #grow(least: number): void {
+    const bytes = new Uint8Array(Math.max(least, this.bytes.length * 2));
+    bytes.set(this.bytes);
+    this.bytes = bytes;
+    this.#view = new DataView(bytes.buffer);
+  }
+
+  u8(value: number): void {
+    this.bytes[this.take(1)] = value;
+  }
+
+  u16(value: number): void {
+    const at = this.take(2);
+    this.#view.setUint16(at, value, littleEndian);
+  }
+
+  u32(value: number): void {
+    const at = this.take(4);
+    this.#view.setUint32(at, value, littleEndian);
+  }
+
+  u64(value: bigint): void {
+    const at = this.take(8);
+    this.#view.setBigUint64(at, value, littleEndian);
+  }
+
+  u16be(value: number): void {
+    const at = this.take(2);
+    this.#view.setUint16(at, value, false);
+  }
+
+  u32be(value: number): void {
+    const at = this.take(4);
+    this.#view.setUint32(at, value, false);
+  }
+
+  u64be(value: bigint): void {
+    const at = this.take(8);
+    this.#view.setBigUint64(at, value, false);
+  }
+
+  raw(bytes: Uint8Array): void {
+    const at = this.take(bytes.length);
+    this.bytes.set(bytes, at);
+  }
+
+  /** Overwrites what was written earlier. */
+  patchU16(at: number, value: number): void {
+    this.#view.setUint16(at, value, littleEndian);
+  }
+
+  patchU32(at: number, value: number): void {
+    this.#view.setUint32(at, value, littleEndian);
+  }
+
+  /** Pads with zeros to a multiple of four (NLMSG_ALIGN). */
+  align(): void {
+    const rest = this.length & 3;
+    if (rest !== 0) {
+      const at = this.take(4 - rest);
+      this.bytes.fill(0, at, this.length);
+    }
+  }
+
+  /** Opens an attribute; give what it returns to {@link end}. */
+  begin(type: number): number {
+    const at = this.take(4);
+    this.#view.setUint16(at + 2, type, littleEndian);
+    return at;
+  }
+
+  /** Opens an attribute that holds attributes. */
+  beginNested(type: number): number {
+    return this.begin(type | NLA_F_NESTED);
+  }
+
+  /** Closes an attribute: its length is now known. */
+  end(at: number): void {
+    const length = this.length - at;
+    if (length > 0xffff) throw new MalformedMessage(`an attribute of ${length} bytes does not fit in 65535`);
+    this.#view.setUint16(at, length, littleEndian);
+    this.align();
+  }
+
+  /** A copy of what was written. */
+  finish(): Uint8Array {
+    return this.bytes.slice(0, this.length);
+  }
+}
+
+/** How one kind of value stands in bytes: written by the encoder and read by the decoder. */
+export interface Type<T> {
+  /** True for a value made of attributes (NLA_F_NESTED). */
+  readonly nested?: boolean;
+  write(writer: Writer, value: T): void;
+  read(bytes: Uint8Array): T;
+}
+
+function viewOf(bytes: Uint8Array, length: number): DataView {
+  if (bytes.length < length)
+    throw new MalformedMessage(`${bytes.length} bytes where ${length} were expected`);
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+export const u8: Type<number> = {
+  write: (w, value) => w.u8(value),
+  read: (bytes) => viewOf(bytes, 1).getUint8(0),
+};
+
+export const u16: Type<number> = {
+  write: (w, value) => w.u16(value),
+  read: (bytes) => viewOf(bytes, 2).getUint16(0, littleEndian),
+};
+
+export const u32: Type<number> = {
+  write: (w, value) => w.u32(value),
+  read: (bytes) => viewOf(bytes, 4).getUint32(0, littleEndian),
+};
+
+export const s32: Type<number> = {
+  write: (w, value) => w.u32(value >>> 0),
+  read: (bytes) => viewOf(bytes, 4).getInt32(0, littleEndian),
+};
+
+export const u64: Type<bigint> = {
+  write: (w, value) => w.u64(value),
+  read: (bytes) => viewOf(bytes, 8).getBigUint64(0, littleEndian),
+};
+
+/** Network byte order, as nfnetlink and some link attributes use it. */
+export const u16be: Type<number> = {
+  write: (w, value) => w.u16be(value),
+  read: (bytes) => viewOf(bytes, 2).getUint16(0, false),
+};
+
+export const u32be: Type<number> = {
+  write: (w, value) => w.u32be(value),
+  read: (bytes) => viewOf(bytes, 4).getUint32(0, false),
+};
+
+export const u64be: Type<bigint> = {
+  write: (w, value) => w.u64be(value),
+  read: (bytes) => viewOf(bytes, 8).getBigUint64(0, false),
+};
+
+/** Text that ends with a zero byte (NLA_NUL_STRING). */
+export const text: Type<string> = {
+  write: (w, value) => {
+    w.raw(encoder.encode(value));
+    w.u8(0);
+  },
+  read: (bytes) => {
+    const end = bytes.indexOf(0);
+    return decoder.decode(end < 0 ? bytes : bytes.subarray(0, end));
+  },
+};
+
+/** Bytes as they are. */
+export const binary: Type<Uint8Array> = {
+  write: (w, value) => w.raw(value),
+  read: (bytes) => bytes.slice(),
+};
+
+/** Present or absent (NLA_FLAG): written only when true. */
+export const flag: Type<true> = { write: () => {}, read: () => true };
+
+/** An address of either family, told apart by its length. */
+export const ip: Type<Ip> = {
+  write: (w, value) => w.raw(value.bytes),
+  read: (bytes) => Ip.fromBytes(bytes),
+};
+
+/** A field of a schema: the attribute's number and the type of its value. */
+export type Field = readonly [number: number, type: Type<unknown>];
+
+/** Attributes by the names that Weft gives them. */
+export type Fields = Readonly<Record<string, Field>>;
+
+/** The object that a schema encodes and decodes: every field is optional, as attributes are. */
+export type ValueOf<F extends Fields> = {
+  -readonly [K in keyof F]?: F[K][1] extends Type<infer T> ? T : never;
+};
+
+/** The plain-data type of a {@link Schema}. */
+export type Value<S> = S extends Schema<infer F> ? ValueOf<F> : never;
+
+interface PlainField {
+  name: string;
+  number: number;
+  type: Type<unknown>;
+}
+
+/** Attributes described once; encoder and decoder in one. */
+export class Schema<F extends Fields> implements Type<ValueOf<F>> {
+  readonly nested = true;
+  readonly fields: F;
+  readonly #list: PlainField[];
+  readonly #byNumber = new Map<number, PlainField>();
+
+  constructor(fields: F) {
+    this.fields = fields;
+    this.#list = Object.entries(fields).map(([name, [number, type]]) => ({ name, number, type }));
+    for (const field of this.#list) this.#byNumber.set(field.number, field);
+  }
+
+  /** Writes the attributes that the value has, in the schema's order. */
+  write(writer: Writer, value: ValueOf<F>): void {
+    const values = value as Readonly<Record<string, unknown>>;
+    for (const { name, number, type } of this.#list) {
+      const field = values[name];
+      if (field === undefined) continue;
+      const at = type.nested ? writer.beginNested(number) : writer.begin(number);
+      type.write(writer, field);
+      writer.end(at);
+    }
+  }
+
+  /** Reads attributes; numbers that the schema lacks are passed over. */
+  read(bytes: Uint8Array): ValueOf<F> {
+    const value: Record<string, unknown> = {};
+    for (const [number, payload] of attributes(bytes)) {
+      const field = this.#byNumber.get(number);
+      if (field !== undefined) value[field.name] = field.type.read(payload);
+    }
+    return value as ValueOf<F>;
+  }
+}
+
+/** Makes a {@link Schema}. */
+export function schema<const F extends Fields>(fields: F): Schema<F> {
+  return new Schema(fields);
+}
+
+/** A list of values, each in an attribute of the same number (as NFTA_LIST_ELEM) or counted from it (as arrays). */
+export function list<T>(number: number, type: Type<T>, counted = false): Type<T[]> {
+  return {
+    nested: true,
+    write: (writer, values) => {
+      for (const [i, value] of values.entries()) {
+        const element = counted ? number + i : number;
+        const at = type.nested ? writer.beginNested(element) : writer.begin(element);
+        type.write(writer, value);
+        writer.end(at);
+      }
+    },
+    read: (bytes) => Array.from(attributes(bytes), ([, payload]) => type.read(payload)),
+  };
+}
+
+/** The attributes in a stretch of bytes: type without its flags, and payload (a view, not a copy). */
+export function* attributes(bytes: Uint8Array): Generator<[type: number, payload: Uint8Array]> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  let at = 0;
+  while (at + 4 <= bytes.length) {
+    const length = view.getUint16(at, littleEndian);
+    if (length < 4 || at + length > bytes.length) {
+      throw new MalformedMessage(`an attribute says ${length} bytes where ${bytes.length - at} are left`);
+    }
+    yield [view.getUint16(at + 2, littleEndian) & NLA_TYPE_MASK, bytes.subarray(at + 4, at + length)];
+    at += (length + 3) & ~3;
+  }
+}
