@@ -1,0 +1,114 @@
+import { parseArgs } from "node:util";
+import { InvalidInput, WeftError } from "../lib/errors.ts";
+import { didYouMean } from "../lib/suggest.ts";
+
+/** One option of a command: its help and how it is written. */
+export interface OptionSpec {
+  type: "string" | "boolean";
+  /** The placeholder in the help, such as "NAME"; for strings. */
+  value?: string;
+  help: string;
+  /** Shown in the help; the command applies it. */
+  default?: string;
+  /** May be given more than once: the value is then an array. */
+  multiple?: boolean;
+  short?: string;
+}
+
+export type OptionSpecs = Readonly<Record<string, OptionSpec>>;
+
+/** The values that a command line gave, by option name. */
+export type OptionValues<S extends OptionSpecs> = {
+  -readonly [K in keyof S]?: S[K]["multiple"] extends true
+    ? string[]
+    : S[K]["type"] extends "boolean"
+      ? boolean
+      : string;
+};
+
+/** The command line is wrong; the exit status is 2. */
+export class UsageError extends WeftError {
+  constructor(message: string, remedy?: string) {
+    super("usage", message, remedy === undefined ? {} : { remedy });
+  }
+}
+
+/**
+ * Reads a command line by a table of options. What follows `--` is kept apart in `rest`. Throws {@link UsageError}
+ * for unknown options (with the likeliest intended one), missing values and too many or too few arguments.
+ */
+export function parseOptions<const S extends OptionSpecs>(
+  command: string,
+  args: readonly string[],
+  specs: S,
+  arity: { min?: number; max?: number; names?: string } = {},
+): { options: OptionValues<S>; positionals: string[]; rest: string[] } {
+  const cut = args.indexOf("--");
+  const own = cut < 0 ? [...args] : args.slice(0, cut);
+  const rest = cut < 0 ? [] : args.slice(cut + 1);
+  const { tokens } = parseArgs({
+    args: own,
+    options: { ...specs },
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
+  });
+  const options: Record<string, unknown> = {};
+  const positionals: string[] = [];
+  for (const token of tokens) {
+    if (token.kind === "positional") positionals.push(token.value);
+    if (token.kind !== "option") continue;
+    const spec = specs[token.name];
+    if (spec === undefined) {
+      const near = didYouMean(token.name, Object.keys(specs));
+      throw new UsageError(
+        `weft ${command}: there is no option "${token.rawName}"${near}`,
+        `See weft ${command} --help`,
+      );
+    }
+    if (spec.type === "boolean") {
+      if (token.value !== undefined) throw new UsageError(`weft ${command}: ${token.rawName} takes no value`);
+      options[token.name] = true;
+    } else {
+      if (token.value === undefined || (!token.inlineValue && token.value.startsWith("--"))) {
+        throw new UsageError(
+          `weft ${command}: ${token.rawName} wants a value: ${token.rawName} ${spec.value ?? "VALUE"}`,
+        );
+      }
+      if (spec.multiple === true) {
+        options[token.name] = [...((options[token.name] as string[] | undefined) ?? []), token.value];
+      } else options[token.name] = token.value;
+    }
+  }
+  const { min = 0, max = 0, names = "" } = arity;
+  if (positionals.length < min)
+    throw new UsageError(`weft ${command}: missing ${names}`, `See weft ${command} --help`);
+  if (positionals.length > max) {
+    throw new UsageError(
+      `weft ${command}: too many arguments: "${positionals[max]}"`,
+      `See weft ${command} --help`,
+    );
+  }
+  return { options: options as OptionValues<S>, positionals, rest };
+}
+
+/** A whole number in a range, from an option's text. */
+export function integerOption(name: string, text: string, min: number, max: number): number {
+  const value = /^[0-9]{1,15}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value >= min && value <= max)) {
+    throw new InvalidInput(`--${name}`, text, `is not a whole number from ${min} to ${max}`);
+  }
+  return value;
+}
+
+/** The option lines of a help text. */
+export function optionsHelp(specs: OptionSpecs): string {
+  const rows = Object.entries(specs).map(([name, spec]) => {
+    const short = spec.short === undefined ? "" : `-${spec.short}, `;
+    const head = `${short}--${name}${spec.type === "string" ? ` ${spec.value ?? "VALUE"}` : ""}`;
+    const more = spec.default === undefined ? "" : ` (default: ${spec.default})`;
+    return [head, `${spec.help}${spec.multiple === true ? "; may be repeated" : ""}${more}`] as const;
+  });
+  const width = Math.max(0, ...rows.map(([head]) => head.length));
+  return rows.map(([head, help]) => `  ${head.padEnd(width)}  ${help}`).join("\n");
+}

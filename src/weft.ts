@@ -1,0 +1,74 @@
+#!/usr/bin/env bun
+/** The executable `weft`: finds the command and loads it alone. */
+import { type Command, exitStatus } from "./commands/command.ts";
+import { UsageError } from "./commands/options.ts";
+import { explain } from "./lib/errors.ts";
+import { didYouMean } from "./lib/suggest.ts";
+import { version } from "./lib/version.ts";
+
+interface Entry {
+  summary: string;
+  load: () => Promise<{ default: Command }>;
+}
+
+/** In the order of the help. */
+const commands: Readonly<Record<string, Entry>> = {
+  lab: {
+    summary: "run a whole cluster network on this machine, in namespaces",
+    load: () => import("./commands/lab.ts"),
+  },
+  agent: {
+    summary: "the node agent: CNI configuration, routes, services, masquerade, DNS",
+    load: () => import("./commands/agent.ts"),
+  },
+  cni: {
+    summary: "run a CNI network configuration list as a runtime would",
+    load: () => import("./commands/cni.ts"),
+  },
+};
+
+function overview(): string {
+  const width = Math.max(...Object.keys(commands).map((name) => name.length));
+  const lines = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`);
+  return `weft ${version}: the pod network that can explain itself
+
+Usage: weft COMMAND [ARGS]
+
+${lines.join("\n")}
+
+weft COMMAND --help tells all about one of them; weft --version prints the version.`;
+}
+
+async function main(argv: readonly string[]): Promise<number> {
+  const [name, ...args] = argv;
+  if (name === undefined || name === "help" || name === "--help" || name === "-h") {
+    console.log(overview());
+    return name === undefined ? exitStatus.usage : exitStatus.ok;
+  }
+  if (name === "version" || name === "--version") {
+    console.log(version);
+    return exitStatus.ok;
+  }
+  const entry = Object.hasOwn(commands, name) ? commands[name] : undefined;
+  if (entry === undefined) {
+    throw new UsageError(
+      `weft: there is no command "${name}"${didYouMean(name, Object.keys(commands))}`,
+      "See weft --help",
+    );
+  }
+  const { default: command } = await entry.load();
+  const own = args.includes("--") ? args.slice(0, args.indexOf("--")) : args;
+  if (own.includes("--help") || own.includes("-h")) {
+    console.log(command.help);
+    return exitStatus.ok;
+  }
+  return await command.run(args);
+}
+
+try {
+  process.exit(await main(process.argv.slice(2)));
+} catch (error) {
+  console.error(explain(error));
+  if (process.env["WEFT_DEBUG"] !== undefined && error instanceof Error) console.error(error.stack);
+  process.exit(error instanceof UsageError ? exitStatus.usage : exitStatus.failure);
+}
