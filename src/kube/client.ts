@@ -1,7 +1,24 @@
+import { type Clock, systemClock } from "../lib/clock.ts";
+import { quote, WeftError } from "../lib/errors.ts";
+import type { ClientConfig } from "./config.ts";
+import { Deadline } from "./deadline.ts";
+import { ApiError, ApiMalformed, isGone } from "./errors.ts";
+import type {
+  KubeClient,
+  ListOptions,
+  Patch,
+  ReadOptions,
+  RequestOptions,
+  Selection,
+  WatchOptions,
+  WriteOptions,
+} from "./interface.ts";
+import { JsonLines } from "./jsonlines.ts";
+import { collectionPath, objectPath, queryOf, writablePath } from "./paths.ts";
+import { type Exchange, Transport, type TransportOptions } from "./transport.ts";
 import type {
   DeleteOptions,
   Draft,
-  Json,
   KubeList,
   KubeObject,
   ObjectRef,
@@ -9,123 +26,307 @@ import type {
   Status,
   WatchEvent,
 } from "./types.ts";
+import { apiVersionOf, keyOf, resourceName } from "./types.ts";
 
-export interface RequestOptions {
-  signal?: AbortSignal;
-  /** How long to wait for the whole answer; 30 seconds where not given. Not used by watches. */
-  timeoutMs?: number;
+export type * from "./interface.ts";
+
+const requestTimeoutMs = 30_000;
+const pageSize = 500;
+
+const patchTypes: Record<Patch["type"], string> = {
+  merge: "application/merge-patch+json",
+  strategic: "application/strategic-merge-patch+json",
+  json: "application/json-patch+json",
+  apply: "application/apply-patch+yaml",
+};
+
+/** A client for the API server of this configuration. Nothing is sent until the first request. */
+export function createKubeClient(config: ClientConfig, options: TransportOptions = {}): KubeClient {
+  return new RestClient(config, options);
 }
 
-export interface ReadOptions extends RequestOptions {
-  /** "status" or "scale". */
-  subresource?: string;
-}
-
-export interface WriteOptions extends RequestOptions {
-  /** "status", "scale", or (of pods, on create) "binding". */
-  subresource?: string;
-  fieldManager?: string;
-  /** Validate only: nothing is stored. */
-  dryRun?: boolean;
-}
-
-export interface Selection {
-  /** One namespace; all of them where not given. */
-  namespace?: string;
-  /** Such as "app=blue,tier in (front, back)". */
-  labelSelector?: string;
-  /** Such as "spec.nodeName=node-1". */
-  fieldSelector?: string;
-}
-
-export interface ListOptions extends RequestOptions, Selection {
-  /** Objects a page; 500 where not given. */
-  limit?: number;
-  /** "0" takes what the server has in its cache. */
-  resourceVersion?: string;
-}
-
-export interface WatchOptions extends Selection {
-  signal?: AbortSignal;
-  /** Events after this version; without it, first an ADDED for each object there is. */
-  resourceVersion?: string;
-  /** Ask for BOOKMARK events; true where not given. */
-  bookmarks?: boolean;
-  /** How long the server shall serve this stream, in seconds; it ends then, without error. */
-  timeoutSeconds?: number;
-  /** No byte for so long means that the connection is dead; off where not given. */
-  idleTimeoutMs?: number;
-}
-
-/** The body of a PATCH; the type is its content type. */
-export type Patch =
-  | { type: "merge"; body: { [key: string]: Json | undefined } }
-  | { type: "strategic"; body: { [key: string]: Json | undefined } }
-  | { type: "json"; body: JsonPatchOperation[] }
-  | { type: "apply"; body: KubeObject; fieldManager: string; force?: boolean };
-
-/** RFC 6902. */
-export type JsonPatchOperation =
-  | { op: "add" | "replace" | "test"; path: string; value: Json }
-  | { op: "remove"; path: string }
-  | { op: "move" | "copy"; path: string; from: string };
-
-/**
- * The Kubernetes API as Weft speaks it, with the real and with the embedded API server.
- *
- * Every method rejects with an `ApiError` (the server said no; see the predicates in errors.ts), an `ApiUnreachable`
- * (no answer), or the reason of the abort.
- */
-export interface KubeClient {
-  /** The base URL of the API server. */
+class RestClient implements KubeClient {
   readonly server: string;
+  readonly #transport: Transport;
+  readonly #clock: Clock;
+  readonly #closed = new AbortController();
 
-  get<T extends KubeObject>(resource: Resource<T>, ref: ObjectRef, options?: ReadOptions): Promise<T>;
+  constructor(config: ClientConfig, options: TransportOptions) {
+    this.server = config.server;
+    this.#transport = new Transport(config, options);
+    this.#clock = options.clock ?? systemClock;
+  }
 
-  /** All objects, page by page. A token that expires between pages (410) starts the list anew, once or twice. */
-  list<T extends KubeObject>(resource: Resource<T>, options?: ListOptions): Promise<KubeList<T>>;
+  get<T extends KubeObject>(resource: Resource<T>, ref: ObjectRef, options: ReadOptions = {}): Promise<T> {
+    const path = objectPath(resource, ref, options.subresource);
+    return this.#json("GET", path, `get ${resourceName(resource)} "${keyOf(ref)}"`, options);
+  }
 
-  /**
-   * One watch stream. It ends when the server ends it, and rejects when it breaks (`isUnreachable`), or when the version
-   * is too old (`isGone`). Use `follow` or an informer for a watch that keeps itself going.
-   */
-  watch<T extends KubeObject>(resource: Resource<T>, options?: WatchOptions): AsyncIterable<WatchEvent<T>>;
+  async list<T extends KubeObject>(resource: Resource<T>, options: ListOptions = {}): Promise<KubeList<T>> {
+    try {
+      return await this.#pages(resource, options, options.limit ?? pageSize);
+    } catch (error) {
+      if (!isGone(error)) throw error;
+      return await this.#pages(resource, options, undefined);
+    }
+  }
 
-  /** The namespace of namespaced objects is that of `object.metadata`. */
-  create<T extends KubeObject>(resource: Resource<T>, object: Draft<T>, options?: WriteOptions): Promise<T>;
+  async #pages<T extends KubeObject>(
+    resource: Resource<T>,
+    options: ListOptions,
+    limit: number | undefined,
+  ): Promise<KubeList<T>> {
+    const items: T[] = [];
+    let token: string | undefined;
+    for (;;) {
+      const query = queryOf({
+        labelSelector: options.labelSelector,
+        fieldSelector: options.fieldSelector,
+        resourceVersion: token === undefined ? options.resourceVersion : undefined,
+        limit,
+        continue: token,
+      });
+      const operation = `list ${resourceName(resource)}`;
+      const path = `${collectionPath(resource, options.namespace)}${query}`;
+      const page = await this.#json<KubeList<T>>("GET", path, operation, options);
+      if (typeof page?.metadata !== "object") throw new ApiMalformed(operation, "the answer is not a list");
+      // Items of lists come without the two fields, which handlers and owner references want.
+      for (const item of page.items ?? []) items.push(typed(resource, item));
+      token = page.metadata.continue || undefined;
+      if (token === undefined) return { ...page, items };
+    }
+  }
 
-  /** Replaces the object; with `metadata.resourceVersion`, only if it is still of that version (`isConflict`). */
-  update<T extends KubeObject>(resource: Resource<T>, object: T, options?: WriteOptions): Promise<T>;
+  async *watch<T extends KubeObject>(
+    resource: Resource<T>,
+    options: WatchOptions = {},
+  ): AsyncGenerator<WatchEvent<T>, void, undefined> {
+    const operation = `watch ${resourceName(resource)}`;
+    const query = queryOf({
+      watch: true,
+      allowWatchBookmarks: options.bookmarks ?? true,
+      labelSelector: options.labelSelector,
+      fieldSelector: options.fieldSelector,
+      resourceVersion: options.resourceVersion,
+      timeoutSeconds: options.timeoutSeconds,
+    });
+    const path = `${collectionPath(resource, options.namespace)}${query}`;
+    const deadline = new Deadline(this.#clock, [options.signal, this.#closed.signal]);
+    const idle = () => {
+      if (options.idleTimeoutMs !== undefined) deadline.set(options.idleTimeoutMs);
+    };
+    const exchange = { method: "GET", path, operation, signal: deadline.signal };
+    try {
+      idle();
+      const response = await this.#transport.send(exchange);
+      const lines = new JsonLines(operation);
+      for await (const chunk of this.#chunks(response, exchange)) {
+        idle();
+        for (const line of lines.push(chunk)) yield watchEvent(line, resource, operation);
+      }
+      for (const line of lines.end()) yield watchEvent(line, resource, operation);
+    } finally {
+      deadline.end({ abort: true });
+    }
+  }
 
-  /** Replaces the object's status alone. */
-  updateStatus<T extends KubeObject>(resource: Resource<T>, object: T, options?: WriteOptions): Promise<T>;
+  async *#chunks(response: Response, exchange: Exchange): AsyncGenerator<Uint8Array> {
+    if (response.body === null) return;
+    const reader = response.body.getReader();
+    for (;;) {
+      const { done, value } = await reader.read().catch((error) => {
+        throw this.#transport.unreachable(exchange, error);
+      });
+      if (done) return;
+      yield value;
+    }
+  }
+
+  create<T extends KubeObject>(
+    resource: Resource<T>,
+    object: Draft<T>,
+    options: WriteOptions = {},
+  ): Promise<T> {
+    const { name, generateName, namespace } = object.metadata;
+    const collection = writablePath(resource, namespace);
+    const sub = options.subresource;
+    const path = sub === undefined ? collection : objectPath(resource, refOfMeta(object.metadata), sub);
+    const operation = `create ${resourceName(resource)} "${keyOf({ name: name ?? `${generateName}*`, ...(namespace === undefined ? {} : { namespace }) })}"`;
+    const body = sub === undefined ? typed(resource, object) : object;
+    return this.#write("POST", path, operation, options, body);
+  }
+
+  update<T extends KubeObject>(resource: Resource<T>, object: T, options: WriteOptions = {}): Promise<T> {
+    const path = objectPath(resource, object.metadata, options.subresource);
+    const operation = `update ${resourceName(resource)} "${keyOf(object.metadata)}"`;
+    return this.#write("PUT", path, operation, options, typed(resource, object));
+  }
+
+  updateStatus<T extends KubeObject>(
+    resource: Resource<T>,
+    object: T,
+    options: WriteOptions = {},
+  ): Promise<T> {
+    return this.update(resource, object, { ...options, subresource: "status" });
+  }
 
   patch<T extends KubeObject>(
     resource: Resource<T>,
     ref: ObjectRef,
     patch: Patch,
-    options?: WriteOptions,
-  ): Promise<T>;
+    options: WriteOptions = {},
+  ): Promise<T> {
+    const path = objectPath(resource, ref, options.subresource);
+    const operation = `patch ${resourceName(resource)} "${keyOf(ref)}"`;
+    const apply = patch.type === "apply";
+    return this.#write(
+      "PATCH",
+      path,
+      operation,
+      apply ? { ...options, fieldManager: patch.fieldManager } : options,
+      patch.body,
+      { contentType: patchTypes[patch.type], ...(apply && patch.force === true ? { force: true } : {}) },
+    );
+  }
 
-  /** The object as it is now (where a finalizer or grace period holds it), or the Status of its removal. */
   delete<T extends KubeObject>(
     resource: Resource<T>,
     ref: ObjectRef,
-    options?: DeleteOptions & RequestOptions,
-  ): Promise<T | Status>;
+    options: DeleteOptions & RequestOptions = {},
+  ): Promise<T | Status> {
+    const operation = `delete ${resourceName(resource)} "${keyOf(ref)}"`;
+    return this.#json("DELETE", objectPath(resource, ref), operation, options, { body: deleteBody(options) });
+  }
 
-  deleteCollection<T extends KubeObject>(
+  async deleteCollection<T extends KubeObject>(
     resource: Resource<T>,
-    options?: DeleteOptions & RequestOptions & Selection,
-  ): Promise<void>;
+    options: DeleteOptions & RequestOptions & Selection = {},
+  ): Promise<void> {
+    const { labelSelector, fieldSelector } = options;
+    const path = `${writablePath(resource, options.namespace)}${queryOf({ labelSelector, fieldSelector })}`;
+    const operation = `delete ${resourceName(resource)} of namespace "${options.namespace ?? ""}"`;
+    await this.#json("DELETE", path, operation, options, { body: deleteBody(options) });
+  }
 
-  /** Any other path, such as "/version"; the answer parsed as JSON, or as text where it is not JSON. */
-  request<R = unknown>(
+  async request<R>(
     method: string,
     path: string,
-    options?: RequestOptions & { body?: unknown; contentType?: string },
-  ): Promise<R>;
+    options: RequestOptions & { body?: unknown; contentType?: string } = {},
+  ): Promise<R> {
+    const { body, contentType } = options;
+    return this.#exchange(method, path, `${method} ${path}`, options, { body, contentType }, (text, type) =>
+      /\bjson\b/.test(type) ? JSON.parse(text) : text,
+    );
+  }
 
-  /** Ends all watches and requests. */
-  close(): void;
+  close(): void {
+    this.#closed.abort(new WeftError("client-closed", `The client of "${this.server}" is closed`));
+  }
+
+  #write<R>(
+    method: string,
+    path: string,
+    operation: string,
+    options: WriteOptions,
+    body: unknown,
+    extra: { contentType?: string; force?: boolean } = {},
+  ): Promise<R> {
+    const query = queryOf({
+      fieldManager: options.fieldManager,
+      dryRun: options.dryRun === true ? "All" : undefined,
+      force: extra.force,
+    });
+    return this.#json(method, `${path}${query}`, operation, options, {
+      body,
+      contentType: extra.contentType,
+    });
+  }
+
+  #json<R>(
+    method: string,
+    path: string,
+    operation: string,
+    options: RequestOptions,
+    content: { body?: unknown; contentType?: string | undefined } = {},
+  ): Promise<R> {
+    return this.#exchange(method, path, operation, options, content, (text) => JSON.parse(text));
+  }
+
+  async #exchange<R>(
+    method: string,
+    path: string,
+    operation: string,
+    options: RequestOptions,
+    content: { body?: unknown; contentType?: string | undefined },
+    parse: (text: string, type: string) => R,
+  ): Promise<R> {
+    const deadline = new Deadline(this.#clock, [options.signal, this.#closed.signal]);
+    deadline.set(options.timeoutMs ?? requestTimeoutMs);
+    const exchange: Exchange = {
+      method,
+      path,
+      operation,
+      signal: deadline.signal,
+      body: content.body,
+      ...(content.contentType === undefined ? {} : { contentType: content.contentType }),
+    };
+    try {
+      const response = await this.#transport.send(exchange);
+      const text = await response.text().catch((error) => {
+        throw this.#transport.unreachable(exchange, error);
+      });
+      return parsed(text, operation, () => parse(text, response.headers.get("Content-Type") ?? ""));
+    } finally {
+      deadline.end({ abort: false });
+    }
+  }
+}
+
+function parsed<R>(text: string, operation: string, parse: () => R): R {
+  try {
+    return parse();
+  } catch (cause) {
+    throw new ApiMalformed(operation, `the answer is not JSON: ${quote(text)}`, { cause });
+  }
+}
+
+function typed<O extends object>(resource: Resource, object: O): O {
+  return { apiVersion: apiVersionOf(resource), kind: resource.kind, ...object };
+}
+
+function refOfMeta(metadata: { name?: string; namespace?: string }): ObjectRef {
+  const { name = "", namespace } = metadata;
+  return namespace === undefined ? { name } : { name, namespace };
+}
+
+function deleteBody(options: DeleteOptions): DeleteOptions {
+  const { gracePeriodSeconds, propagationPolicy, preconditions, dryRun } = options;
+  return {
+    apiVersion: "v1",
+    kind: "DeleteOptions",
+    ...(gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds }),
+    ...(propagationPolicy === undefined ? {} : { propagationPolicy }),
+    ...(preconditions === undefined ? {} : { preconditions }),
+    ...(dryRun === undefined ? {} : { dryRun }),
+  };
+}
+
+const eventTypes: readonly unknown[] = ["ADDED", "MODIFIED", "DELETED", "BOOKMARK"];
+
+/** Throws `ApiError` for an ERROR event, and `ApiMalformed` for what is no event. */
+function watchEvent<T extends KubeObject>(
+  line: unknown,
+  resource: Resource<T>,
+  operation: string,
+): WatchEvent<T> {
+  const event = line as Partial<WatchEvent<T>> | null;
+  if (typeof event !== "object" || typeof event?.object !== "object" || event.object === null) {
+    throw new ApiMalformed(operation, `the stream has a line that is no event: ${quote(line)}`);
+  }
+  if (event.type === "ERROR") throw new ApiError(event.object, operation);
+  const { metadata } = event.object as T;
+  if (!eventTypes.includes(event.type) || typeof metadata?.resourceVersion !== "string") {
+    throw new ApiMalformed(operation, `the stream has an event that is not understood: ${quote(line)}`);
+  }
+  return { type: event.type, object: typed(resource, event.object as T) } as WatchEvent<T>;
 }

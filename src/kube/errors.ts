@@ -55,6 +55,16 @@ export class ApiUnreachable extends WeftError {
   }
 }
 
+/** The server answered with something that is not what the API promises, such as a proxy's page in place of JSON. */
+export class ApiMalformed extends WeftError {
+  constructor(operation: string, problem: string, options: { cause?: unknown } = {}) {
+    super("api-malformed", `${operation}: ${problem}`, {
+      remedy: "Check that the address is that of a Kubernetes API server",
+      ...options,
+    });
+  }
+}
+
 /** The object, or the resource itself, does not exist (404). */
 export function isNotFound(error: unknown): error is ApiError {
   return error instanceof ApiError && error.httpStatus === 404;
@@ -93,6 +103,11 @@ export function isForbidden(error: unknown): error is ApiError {
 /** No answer: refused, reset, timed out, or TLS failed. */
 export function isUnreachable(error: unknown): error is ApiUnreachable {
   return error instanceof ApiUnreachable;
+}
+
+/** The answer could not be understood. */
+export function isMalformed(error: unknown): error is ApiMalformed {
+  return error instanceof ApiMalformed;
 }
 
 /** Worth the same request again after a while: unreachable, overloaded (429), or a fault of the server (5xx). */
