@@ -1,8 +1,8 @@
 import { type Clock, systemClock } from "../lib/clock.ts";
-import { quote, WeftError } from "../lib/errors.ts";
+import { quote } from "../lib/errors.ts";
 import type { ClientConfig } from "./config.ts";
 import { Deadline } from "./deadline.ts";
-import { ApiError, ApiMalformed, isGone } from "./errors.ts";
+import { ApiError, ApiMalformed, ClientClosed, isGone } from "./errors.ts";
 import type {
   KubeClient,
   ListOptions,
@@ -119,6 +119,7 @@ class RestClient implements KubeClient {
     try {
       idle();
       const response = await this.#transport.send(exchange);
+      options.onOpen?.();
       const lines = new JsonLines(operation);
       for await (const chunk of this.#chunks(response, exchange)) {
         idle();
@@ -220,7 +221,7 @@ class RestClient implements KubeClient {
   }
 
   close(): void {
-    this.#closed.abort(new WeftError("client-closed", `The client of "${this.server}" is closed`));
+    this.#closed.abort(new ClientClosed(this.server));
   }
 
   #write<R>(

@@ -65,6 +65,13 @@ export class ApiMalformed extends WeftError {
   }
 }
 
+/** The client was closed while, or before, it was asked. */
+export class ClientClosed extends WeftError {
+  constructor(server: string) {
+    super("client-closed", `The client of the API server "${server}" is closed`);
+  }
+}
+
 /** The object, or the resource itself, does not exist (404). */
 export function isNotFound(error: unknown): error is ApiError {
   return error instanceof ApiError && error.httpStatus === 404;
@@ -108,6 +115,11 @@ export function isUnreachable(error: unknown): error is ApiUnreachable {
 /** The answer could not be understood. */
 export function isMalformed(error: unknown): error is ApiMalformed {
   return error instanceof ApiMalformed;
+}
+
+/** Nothing will be answered any more: `close` was called on the client. */
+export function isClientClosed(error: unknown): error is ClientClosed {
+  return error instanceof ClientClosed;
 }
 
 /** Worth the same request again after a while: unreachable, overloaded (429), or a fault of the server (5xx). */

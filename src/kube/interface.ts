@@ -55,6 +55,8 @@ export interface WatchOptions extends Selection {
   timeoutSeconds?: number;
   /** No byte for so long means that the connection is dead; off where not given. */
   idleTimeoutMs?: number;
+  /** Called when the server has accepted the watch. */
+  onOpen?: () => void;
 }
 
 /** The body of a PATCH; the type is its content type. */
@@ -86,8 +88,8 @@ export interface KubeClient {
   list<T extends KubeObject>(resource: Resource<T>, options?: ListOptions): Promise<KubeList<T>>;
 
   /**
-   * One watch stream. It ends when the server ends it, and rejects when it breaks (`isUnreachable`), or when the version
-   * is too old (`isGone`). Use `follow` or an informer for a watch that keeps itself going.
+   * One watch stream, without ERROR events: it ends when the server ends it, and rejects when it breaks
+   * (`isUnreachable`), or when the version is too old (`isGone`). Use `follow` or an informer for a watch that keeps itself going.
    */
   watch<T extends KubeObject>(resource: Resource<T>, options?: WatchOptions): AsyncIterable<WatchEvent<T>>;
 

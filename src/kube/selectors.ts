@@ -62,25 +62,27 @@ export function matchesRequirements(
   requirements: readonly LabelRequirement[],
   labels: Record<string, string> = {},
 ): boolean {
-  return requirements.every(({ key, operator, values }) => {
-    const value = Object.hasOwn(labels, key) ? labels[key] : undefined;
-    switch (operator) {
-      case "exists":
-        return value !== undefined;
-      case "doesnotexist":
-        return value === undefined;
-      case "in":
-        return value !== undefined && values.includes(value);
-      case "notin":
-        return value === undefined || !values.includes(value);
-      case "gt":
-      case "lt": {
-        if (value === undefined || !/^-?\d+$/.test(value)) return false;
-        const difference = Number(value) - Number(values[0]);
-        return operator === "gt" ? difference > 0 : difference < 0;
-      }
+  return requirements.every((requirement) => meets(requirement, labels));
+}
+
+function meets({ key, operator, values }: LabelRequirement, labels: Record<string, string>): boolean {
+  const value = Object.hasOwn(labels, key) ? labels[key] : undefined;
+  switch (operator) {
+    case "exists":
+      return value !== undefined;
+    case "doesnotexist":
+      return value === undefined;
+    case "in":
+      return value !== undefined && values.includes(value);
+    case "notin":
+      return value === undefined || !values.includes(value);
+    case "gt":
+    case "lt": {
+      if (value === undefined || !/^-?\d+$/.test(value)) return false;
+      const difference = Number(value) - Number(values[0]);
+      return operator === "gt" ? difference > 0 : difference < 0;
     }
-  });
+  }
 }
 
 /** The conditions of a LabelSelector object. One without any matches everything, as the API defines it. */
