@@ -1,0 +1,109 @@
+import { lookup } from "node:dns/promises";
+import { explain } from "../lib/errors.ts";
+
+/** What the server says about one request, and what `/dial` says about each of its own. */
+export interface EchoAnswer {
+  pod: string;
+  podIPs: string[];
+  node: string;
+  /** The address from which the request came. */
+  caller: string;
+}
+
+/** One try of `/dial`. */
+export interface DialResult {
+  ok: boolean;
+  milliseconds: number;
+  answer?: EchoAnswer;
+  error?: string;
+}
+
+export interface EchoOptions {
+  pod: string;
+  podIPs: string[];
+  node: string;
+  /** TCP port on all addresses of both families; none where undefined. */
+  port?: number;
+  /** A Unix socket on which the same server listens for its own node. */
+  socket?: string;
+}
+
+const dialTimeout = 2_000;
+const dialCountMax = 1_000;
+
+/**
+ * The image `weft/echo`: an HTTP server that answers with the pod's name, its addresses and the caller's address, as
+ * text or (with `Accept: application/json`) as JSON. `/healthz` answers "ok"; on the node's own socket also
+ * `/dial?url=URL&count=N`, which makes N requests from inside the pod, one connection each, and `/lookup?name=NAME`.
+ */
+export function startEcho(options: EchoOptions): { stop(): void } {
+  const servers: { stop(force?: boolean): unknown }[] = [];
+  if (options.port !== undefined) {
+    servers.push(
+      Bun.serve({
+        hostname: "::",
+        port: options.port,
+        fetch: (request, server) => answer(request, options, server.requestIP(request)?.address ?? "unknown"),
+      }),
+    );
+  }
+  if (options.socket !== undefined) {
+    servers.push(
+      Bun.serve({
+        unix: options.socket,
+        fetch: (request) => control(request) ?? answer(request, options, "node"),
+      }),
+    );
+  }
+  return { stop: () => void servers.map((server) => server.stop(true)) };
+}
+
+function answer(request: Request, options: EchoOptions, from: string): Response {
+  const url = new URL(request.url);
+  if (url.pathname === "/healthz") return new Response("ok\n");
+  const caller = from.startsWith("::ffff:") ? from.slice("::ffff:".length) : from;
+  const said: EchoAnswer = { pod: options.pod, podIPs: options.podIPs, node: options.node, caller };
+  if (request.headers.get("accept")?.includes("application/json")) return Response.json(said);
+  return new Response(`${said.pod} (${said.podIPs.join(", ")}) on ${said.node} was called by ${caller}\n`);
+}
+
+function control(request: Request): Promise<Response> | undefined {
+  const url = new URL(request.url);
+  if (url.pathname === "/dial") {
+    const count = Math.min(Number(url.searchParams.get("count") ?? 1), dialCountMax);
+    return dial(url.searchParams.get("url") ?? "", count).then((results) => Response.json(results));
+  }
+  if (url.pathname === "/lookup") {
+    return resolve(url.searchParams.get("name") ?? "").then((result) => Response.json(result));
+  }
+  return undefined;
+}
+
+/** Makes `count` requests, a new connection each, as JSON. Failures are results, not rejections. */
+export async function dial(url: string, count: number, timeout = dialTimeout): Promise<DialResult[]> {
+  const results: DialResult[] = [];
+  for (let i = 0; i < count; i++) {
+    const start = performance.now();
+    try {
+      const response = await fetch(url, {
+        headers: { accept: "application/json", connection: "close" },
+        keepalive: false,
+        signal: AbortSignal.timeout(timeout),
+      });
+      const said = (await response.json()) as EchoAnswer;
+      results.push({ ok: response.ok, milliseconds: performance.now() - start, answer: said });
+    } catch (error) {
+      results.push({ ok: false, milliseconds: performance.now() - start, error: explain(error) });
+    }
+  }
+  return results;
+}
+
+async function resolve(name: string): Promise<{ addresses: string[]; error?: string }> {
+  try {
+    const found = await lookup(name, { all: true });
+    return { addresses: found.map(({ address }) => address).sort() };
+  } catch (error) {
+    return { addresses: [], error: explain(error) };
+  }
+}
