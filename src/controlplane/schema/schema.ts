@@ -1,0 +1,61 @@
+import type { Json } from "../../kube/types.ts";
+
+/**
+ * What a value may look like: the structural subset of OpenAPI v3 that CustomResourceDefinitions use. The built-in kinds
+ * are described by the same means, so that one engine prunes, defaults, validates, merges and publishes both.
+ */
+export interface Schema {
+  /** Such as "io.k8s.api.core.v1.Pod": where set, OpenAPI documents refer to it by name. */
+  definition?: string;
+  /** A check of built-in kinds beyond what OpenAPI can say; see checks.ts. Not published. */
+  check?: string;
+  type?: string;
+  format?: string;
+  title?: string;
+  description?: string;
+  default?: Json;
+  example?: Json;
+  enum?: Json[];
+  nullable?: boolean;
+  minimum?: number;
+  maximum?: number;
+  exclusiveMinimum?: boolean;
+  exclusiveMaximum?: boolean;
+  multipleOf?: number;
+  minLength?: number;
+  maxLength?: number;
+  pattern?: string;
+  minItems?: number;
+  maxItems?: number;
+  uniqueItems?: boolean;
+  minProperties?: number;
+  maxProperties?: number;
+  required?: string[];
+  properties?: Record<string, Schema>;
+  additionalProperties?: Schema | boolean;
+  items?: Schema;
+  allOf?: Schema[];
+  anyOf?: Schema[];
+  oneOf?: Schema[];
+  not?: Schema;
+  "x-kubernetes-preserve-unknown-fields"?: boolean;
+  "x-kubernetes-int-or-string"?: boolean;
+  "x-kubernetes-embedded-resource"?: boolean;
+  "x-kubernetes-list-type"?: "atomic" | "set" | "map";
+  "x-kubernetes-list-map-keys"?: string[];
+  "x-kubernetes-map-type"?: "atomic" | "granular";
+  "x-kubernetes-patch-strategy"?: string;
+  "x-kubernetes-patch-merge-key"?: string;
+}
+
+/** The schema of one property of an object, declared or by `additionalProperties`; undefined where there is none. */
+export function propertySchema(schema: Schema | undefined, key: string): Schema | undefined {
+  if (schema === undefined) return undefined;
+  if (schema.properties !== undefined && Object.hasOwn(schema.properties, key)) return schema.properties[key];
+  return typeof schema.additionalProperties === "object" ? schema.additionalProperties : undefined;
+}
+
+/** Joins a field path: `spec`, `ports[0]`, `labels[app.kubernetes.io/name]`. */
+export function childPath(path: string, key: string): string {
+  return path === "" ? key : `${path}.${key}`;
+}
