@@ -55,9 +55,14 @@ export function checkConfig(config: AgentConfig): AgentConfig {
   }
   for (const dns of config.clusterDns) {
     if (config.clusterCidrs.some((cidr) => cidr.contains(dns))) {
-      throw new InvalidInput("--cluster-dns", String(dns), "lies in a cluster CIDR, where it could be a pod's", {
-        remedy: "Take an address of the service CIDR",
-      });
+      throw new InvalidInput(
+        "--cluster-dns",
+        String(dns),
+        "lies in a cluster CIDR, where it could be a pod's",
+        {
+          remedy: "Take an address of the service CIDR",
+        },
+      );
     }
   }
   return config;

@@ -1,0 +1,175 @@
+import type { ClientConfig } from "../kube/config.ts";
+import {
+  createKubeClient,
+  type Informer,
+  type InformerOptions,
+  type KubeClient,
+  startInformer,
+} from "../kube/index.ts";
+import {
+  type EndpointSlice,
+  type KubeObject,
+  type Node,
+  type Pod,
+  type Resource,
+  resources,
+  type Service,
+} from "../kube/types.ts";
+import { type Clock, systemClock } from "../lib/clock.ts";
+import { explain } from "../lib/errors.ts";
+import type { Log } from "../lib/log.ts";
+import { Metrics } from "../lib/metrics.ts";
+import { version } from "../lib/version.ts";
+import { type Kernel, openKernel } from "../linux/kernel.ts";
+import type { AgentConfig } from "./config.ts";
+import type { AgentContext, AgentInformers, Feature, FeatureState } from "./feature.ts";
+import { startHealth } from "./health.ts";
+import { trimNode, trimPod, trimService, trimSlice } from "./trim.ts";
+
+export interface AgentOptions {
+  nodeName: string;
+  config: AgentConfig;
+  client: ClientConfig;
+  features: readonly Feature[];
+  log: Log;
+  signal: AbortSignal;
+}
+
+/**
+ * Runs the features of one node until the signal aborts. The network is left standing. Rejects where the agent cannot
+ * begin at all, such as when the port of its health server is in use.
+ */
+export async function runAgent(options: AgentOptions): Promise<void> {
+  const { config, features, log, nodeName, signal } = options;
+  const metrics = new Metrics();
+  const board = new StateBoard(features, log);
+  const health = startHealth(config.health, board.states, metrics);
+  const client = createKubeClient(options.client);
+  const kernel = openKernel();
+  try {
+    registerOwnMetrics(metrics, board);
+    const shared = {
+      nodeName,
+      config,
+      client,
+      kernel,
+      clock: systemClock satisfies Clock,
+      metrics,
+      signal,
+      informers: informersOf(client, log, signal),
+      states: () => board.states,
+      onReport: (callback: () => void) => board.subscribe(callback),
+    };
+    log.info("Agent starts", {
+      version,
+      node: nodeName,
+      features: features.map(({ name }) => name).join(","),
+    });
+    await Promise.all(
+      features.map(async (feature) => {
+        const context: AgentContext = {
+          ...shared,
+          log: log.with({ feature: feature.name }),
+          report: (state, message) => board.report(feature.name, { state, message }),
+        };
+        try {
+          await feature.run(context);
+        } catch (error) {
+          if (!signal.aborted) board.report(feature.name, { state: "failing", message: explain(error) });
+        }
+      }),
+    );
+    // Features that gave up leave the others working, and /readyz telling why.
+    if (!signal.aborted)
+      await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+    log.info("Agent stops; the network stays as it is");
+  } finally {
+    client.close();
+    kernel.close();
+    health.stop();
+  }
+}
+
+/** Takes away all that the features own, the last feature first; goes on after failures and reports them all. */
+export async function cleanupAgent(
+  features: readonly Feature[],
+  config: AgentConfig,
+  log: Log,
+): Promise<boolean> {
+  const kernel: Kernel = openKernel();
+  let clean = true;
+  try {
+    for (const feature of [...features].reverse()) {
+      try {
+        await feature.cleanup({ config, kernel, log: log.with({ feature: feature.name }) });
+      } catch (error) {
+        clean = false;
+        log.error("Cleanup failed", { feature: feature.name, error: explain(error) });
+      }
+    }
+  } finally {
+    kernel.close();
+  }
+  return clean;
+}
+
+/** The states of all features, in their order. */
+class StateBoard {
+  readonly states = new Map<string, FeatureState>();
+  readonly #callbacks = new Set<() => void>();
+  readonly #log: Log;
+
+  constructor(features: readonly Feature[], log: Log) {
+    this.#log = log;
+    for (const { name } of features) this.states.set(name, { state: "starting", message: "" });
+  }
+
+  report(feature: string, next: FeatureState): void {
+    const before = this.states.get(feature);
+    if (before?.state === next.state && before.message === next.message) return;
+    this.states.set(feature, next);
+    const level = next.state === "failing" ? "error" : "info";
+    this.#log[level](next.message, { feature, state: next.state });
+    for (const callback of this.#callbacks) callback();
+  }
+
+  subscribe(callback: () => void): () => void {
+    this.#callbacks.add(callback);
+    return () => void this.#callbacks.delete(callback);
+  }
+}
+
+function informersOf(client: KubeClient, log: Log, signal: AbortSignal): AgentInformers {
+  const started = new Map<string, unknown>();
+  const once = <T extends KubeObject>(
+    resource: Resource<T>,
+    options: Pick<InformerOptions<T>, "trim" | "labelSelector"> = {},
+  ): Informer<T> => {
+    const known = started.get(resource.plural) as Informer<T> | undefined;
+    if (known !== undefined) return known;
+    const informer = startInformer(client, resource, { signal, log, ...options });
+    started.set(resource.plural, informer);
+    return informer;
+  };
+  return {
+    nodes: () => once<Node>(resources.nodes, { trim: trimNode }),
+    services: () => once<Service>(resources.services, { trim: trimService }),
+    endpointSlices: () => once<EndpointSlice>(resources.endpointSlices, { trim: trimSlice }),
+    pods: () => once<Pod>(resources.pods, { trim: trimPod }),
+  };
+}
+
+function registerOwnMetrics(metrics: Metrics, board: StateBoard): void {
+  const start = Date.now() / 1000;
+  metrics.register("gauge", "weft_build_info", "Weft's version", () => [{ labels: { version }, value: 1 }]);
+  metrics.register("gauge", "process_start_time_seconds", "When the agent started, since 1970", () => start);
+  metrics.register("gauge", "process_resident_memory_bytes", "Memory that the agent uses", () =>
+    process.memoryUsage.rss(),
+  );
+  metrics.register("gauge", "weft_feature_ready", "1 where the feature does all that it is to do", () =>
+    [...board.states].map(([feature, { state }]) => ({
+      labels: { feature },
+      value: state === "ready" ? 1 : 0,
+    })),
+  );
+}

@@ -1,0 +1,215 @@
+import { type AgentConfig, checkConfig } from "../agent/config.ts";
+import type { Feature } from "../agent/feature.ts";
+import { InvalidInput } from "../lib/errors.ts";
+import { Ip } from "../lib/ip.ts";
+import { createLog } from "../lib/log.ts";
+import { Prefix } from "../lib/prefix.ts";
+import { didYouMean } from "../lib/suggest.ts";
+import { type Command, exitStatus } from "./command.ts";
+import { integerOption, type OptionValues, optionsHelp, parseOptions, UsageError } from "./options.ts";
+
+const specs = {
+  node: { type: "string", value: "NAME", help: "the name of this machine's Node object (required to run)" },
+  kubeconfig: {
+    type: "string",
+    value: "FILE",
+    help: "how to reach the API server; without it $KUBECONFIG, then the pod's service account",
+  },
+  "cluster-cidr": {
+    type: "string",
+    value: "PREFIX[,PREFIX]",
+    help: "all pods' prefixes",
+    default: "10.244.0.0/16,fd00:10:244::/56",
+  },
+  "service-cidr": {
+    type: "string",
+    value: "PREFIX[,PREFIX]",
+    help: "all ClusterIPs' prefixes",
+    default: "10.96.0.0/16,fd00:10:96::/112",
+  },
+  "non-masquerade-cidr": {
+    type: "string",
+    value: "PREFIX",
+    help: "pods reach it with their own address",
+    multiple: true,
+  },
+  "cluster-domain": {
+    type: "string",
+    value: "NAME",
+    help: "the domain of cluster names",
+    default: "cluster.local",
+  },
+  "cluster-dns": {
+    type: "string",
+    value: "IP[,IP]",
+    help: "where DNS answers",
+    default: "10.96.0.10,fd00:10:96::a",
+  },
+  "upstream-dns": {
+    type: "string",
+    value: "IP",
+    help: "asked for all other names; from --resolv-conf where not given",
+    multiple: true,
+  },
+  "resolv-conf": {
+    type: "string",
+    value: "FILE",
+    help: "the node's resolv.conf",
+    default: "/etc/resolv.conf",
+  },
+  features: { type: "string", value: "LIST", help: "only these, separated by commas", default: "all" },
+  "cni-conf-dir": {
+    type: "string",
+    value: "DIR",
+    help: "where the CNI configuration goes",
+    default: "/etc/cni/net.d",
+  },
+  "cni-bin-dir": {
+    type: "string",
+    value: "DIR",
+    help: "where the plugin executables go",
+    default: "/opt/cni/bin",
+  },
+  "cni-install": {
+    type: "string",
+    value: "copy|link",
+    help: "how the executables get there",
+    default: "copy",
+  },
+  "ipam-dir": {
+    type: "string",
+    value: "DIR",
+    help: "where leases are kept",
+    default: "/var/lib/cni/networks",
+  },
+  bridge: { type: "string", value: "NAME", help: "the bridge of this node's pods", default: "weft0" },
+  mtu: { type: "string", value: "BYTES", help: "of pod links; the node link's where not given" },
+  "health-address": {
+    type: "string",
+    value: "IP:PORT",
+    help: "for /healthz, /readyz and /metrics",
+    default: "127.0.0.1:9119",
+  },
+  "log-format": { type: "string", value: "text|json", help: "of the log on standard error", default: "text" },
+  verbose: { type: "boolean", short: "v", help: "log more" },
+} as const;
+
+const help = `Usage: weft agent --node NAME [options]
+       weft agent cleanup [options]
+
+Gives the pods of this node their network: writes the CNI configuration, routes to the other nodes' pods, balances
+Services, masquerades what leaves the cluster, and answers DNS. What it needs it reads from the Kubernetes API.
+A restart takes over what it finds; SIGTERM leaves the network standing. "cleanup" removes all that Weft owns on this
+machine, and nothing else; give it the same options as the agent.
+
+${optionsHelp(specs)}
+`;
+
+async function run(args: string[]): Promise<number> {
+  const { options, positionals } = parseOptions("agent", args, specs, { max: 1 });
+  const [verb] = positionals;
+  if (verb !== undefined && verb !== "cleanup") {
+    throw new UsageError(
+      `weft agent: "${verb}" is not known${didYouMean(verb, ["cleanup"])}`,
+      "See weft agent --help",
+    );
+  }
+  const config = configOf(options);
+  const format = choice("log-format", options["log-format"] ?? "text", ["text", "json"] as const);
+  const log = createLog({ format, level: options.verbose === true ? "debug" : "info" });
+  const features = await featuresOf(options.features);
+  if (verb === "cleanup") {
+    const { cleanupAgent } = await import("../agent/agent.ts");
+    return (await cleanupAgent(features, config, log)) ? exitStatus.ok : exitStatus.failure;
+  }
+  if (options.node === undefined)
+    throw new UsageError("weft agent: missing --node NAME", "See weft agent --help");
+  const abort = new AbortController();
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => abort.abort());
+  const { runAgent } = await import("../agent/agent.ts");
+  const { loadClientConfig } = await import("../kube/config.ts");
+  const client = await loadClientConfig(
+    options.kubeconfig === undefined ? {} : { kubeconfig: options.kubeconfig },
+  );
+  await runAgent({ nodeName: options.node, config, client, features, log, signal: abort.signal });
+  return exitStatus.ok;
+}
+
+async function featuresOf(list: string | undefined): Promise<readonly Feature[]> {
+  const { features } = await import("../agent/features.ts");
+  if (list === undefined || list === "all") return features;
+  const names = features.map(({ name }) => name);
+  const wanted = list.split(",");
+  for (const name of wanted) {
+    if (names.includes(name)) continue;
+    throw new InvalidInput("--features", name, `is not a feature${didYouMean(name, names)}`, {
+      remedy: `There are ${names.join(", ")}`,
+    });
+  }
+  return features.filter(({ name }) => wanted.includes(name));
+}
+
+/** The settings from a command line. Throws InvalidInput that names the option. */
+export function configOf(options: OptionValues<typeof specs>): AgentConfig {
+  const text = <K extends keyof typeof specs>(name: K & string) =>
+    (options[name as keyof typeof options] as string | undefined) ??
+    ((specs[name] as { default?: string }).default as string);
+  return checkConfig({
+    clusterCidrs: prefixes("cluster-cidr", [text("cluster-cidr")]),
+    serviceCidrs: prefixes("service-cidr", [text("service-cidr")]),
+    nonMasqueradeCidrs: prefixes("non-masquerade-cidr", options["non-masquerade-cidr"] ?? []),
+    clusterDomain: text("cluster-domain").replace(/\.$/, ""),
+    clusterDns: list([text("cluster-dns")]).map((each) => Ip.parse(each, "--cluster-dns")),
+    upstreamDns: list(options["upstream-dns"] ?? []),
+    resolvConf: text("resolv-conf"),
+    cniConfDir: text("cni-conf-dir"),
+    cniBinDir: text("cni-bin-dir"),
+    cniInstall: choice("cni-install", text("cni-install"), ["copy", "link"] as const),
+    ipamDir: text("ipam-dir"),
+    bridge: linkName(text("bridge")),
+    mtu: options.mtu === undefined ? undefined : integerOption("mtu", options.mtu, 1280, 65_535),
+    health: addressAndPort("health-address", text("health-address")),
+  });
+}
+
+function list(texts: readonly string[]): string[] {
+  return texts.flatMap((text) => text.split(",")).filter((part) => part !== "");
+}
+
+function prefixes(name: string, texts: readonly string[]): Prefix[] {
+  return list(texts).map((text) => {
+    const prefix = Prefix.parse(text, `--${name}`);
+    if (prefix.isMasked()) return prefix;
+    throw new InvalidInput(`--${name}`, text, "has bits set behind its length", {
+      remedy: `Write ${prefix.masked()}`,
+    });
+  });
+}
+
+function choice<const T extends string>(name: string, value: string, choices: readonly T[]): T {
+  const found = choices.find((each) => each === value);
+  if (found !== undefined) return found;
+  throw new InvalidInput(
+    `--${name}`,
+    value,
+    `is not one of ${choices.join(", ")}${didYouMean(value, choices)}`,
+  );
+}
+
+/** IFNAMSIZ is 16 with the final zero; the kernel refuses "/", white space, "." and "..". */
+function linkName(text: string): string {
+  if (/^[^\s/:]{1,15}$/.test(text) && text !== "." && text !== "..") return text;
+  throw new InvalidInput("--bridge", text, "is not a link name", {
+    remedy: "Use 1 to 15 letters, digits or dashes",
+  });
+}
+
+function addressAndPort(name: string, text: string): { address: string; port: number } {
+  const cut = text.lastIndexOf(":");
+  const address = text.slice(0, Math.max(cut, 0)).replace(/^\[(.*)\]$/, "$1");
+  Ip.parse(address, `--${name}`);
+  return { address, port: integerOption(name, text.slice(cut + 1), 1, 65_535) };
+}
+
+const command: Command = { name: "agent", summary: "the node agent", help, run };
+export default command;
