@@ -12,13 +12,17 @@ const O_RDONLY = 0;
 /** Where named namespaces live; the same place as `ip netns`. */
 export const netnsDir = "/run/netns";
 
-/** A network namespace: by the path of its file, by name under /run/netns, or by the pid of a process in it. */
-export type NetnsRef = { path: string } | { name: string } | { pid: number };
+/**
+ * A network namespace: by the path of its file, by name under /run/netns, by the pid of a process in it, or by a
+ * descriptor of this process that is open on it.
+ */
+export type NetnsRef = { path: string } | { name: string } | { pid: number } | { fd: number };
 
 /** The file to open for a namespace. */
 export function netnsPath(ref: NetnsRef): string {
   if ("path" in ref) return ref.path;
   if ("pid" in ref) return `/proc/${ref.pid}/ns/net`;
+  if ("fd" in ref) return `/proc/self/fd/${ref.fd}`;
   return `${netnsDir}/${checkName(ref.name)}`;
 }
 

@@ -249,10 +249,18 @@ export class Schema<F extends Fields> implements Type<ValueOf<F>> {
 
   /** Reads attributes; numbers that the schema lacks are passed over. */
   read(bytes: Uint8Array): ValueOf<F> {
+    return this.readFrom(bytes, 0);
+  }
+
+  /** Reads the attributes that follow a header of `start` bytes. */
+  readFrom(bytes: Uint8Array, start: number): ValueOf<F> {
     const value: Record<string, unknown> = {};
-    for (const [number, payload] of attributes(bytes)) {
-      const field = this.#byNumber.get(number);
-      if (field !== undefined) value[field.name] = field.type.read(payload);
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    for (let at = start; at + 4 <= bytes.length; ) {
+      const end = at + lengthAt(view, at);
+      const field = this.#byNumber.get(view.getUint16(at + 2, littleEndian) & NLA_TYPE_MASK);
+      if (field !== undefined) value[field.name] = field.type.read(bytes.subarray(at + 4, end));
+      at = (end + 3) & ~3;
     }
     return value as ValueOf<F>;
   }
@@ -282,13 +290,18 @@ export function list<T>(number: number, type: Type<T>, counted = false): Type<T[
 /** The attributes in a stretch of bytes: type without its flags, and payload (a view, not a copy). */
 export function* attributes(bytes: Uint8Array): Generator<[type: number, payload: Uint8Array]> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  let at = 0;
-  while (at + 4 <= bytes.length) {
-    const length = view.getUint16(at, littleEndian);
-    if (length < 4 || at + length > bytes.length) {
-      throw new MalformedMessage(`an attribute says ${length} bytes where ${bytes.length - at} are left`);
-    }
-    yield [view.getUint16(at + 2, littleEndian) & NLA_TYPE_MASK, bytes.subarray(at + 4, at + length)];
-    at += (length + 3) & ~3;
+  for (let at = 0; at + 4 <= bytes.length; ) {
+    const end = at + lengthAt(view, at);
+    yield [view.getUint16(at + 2, littleEndian) & NLA_TYPE_MASK, bytes.subarray(at + 4, end)];
+    at = (end + 3) & ~3;
   }
+}
+
+/** The length of the attribute that begins at `at`, header included. */
+function lengthAt(view: DataView, at: number): number {
+  const length = view.getUint16(at, littleEndian);
+  if (length < 4 || at + length > view.byteLength) {
+    throw new MalformedMessage(`an attribute says ${length} bytes where ${view.byteLength - at} are left`);
+  }
+  return length;
 }
