@@ -84,7 +84,15 @@ export async function main(purpose, work) {
   }
 }
 
-if (import.meta.url === pathToFileURL(realpathSync(process.argv[1] ?? root)).href) {
+/**
+ * Whether a script is the one that Node was started with.
+ * @param {string} url its import.meta.url
+ */
+export function isMain(url) {
+  return url === pathToFileURL(realpathSync(process.argv[1] ?? root)).href;
+}
+
+if (isMain(import.meta.url)) {
   const flag = process.argv[2];
   if (flag !== undefined && flag !== "--packages" && flag !== "--tests") {
     process.stderr.write(`set-up: unknown option "${flag}"; there are --packages and --tests\n`);
