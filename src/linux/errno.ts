@@ -38,6 +38,7 @@ export const errno = {
   EPROTO: 71,
   EBADMSG: 74,
   EOVERFLOW: 75,
+  ERESTART: 85,
   ENOTSOCK: 88,
   EMSGSIZE: 90,
   EPROTONOSUPPORT: 93,

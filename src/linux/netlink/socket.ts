@@ -3,7 +3,7 @@ import { errno } from "../errno.ts";
 import { isErrno, KernelError } from "../errors.ts";
 import * as ffi from "../ffi.ts";
 import { inNetns, type NetnsRef } from "../netns.ts";
-import { attributes, littleEndian, MalformedMessage, text, Writer } from "./codec.ts";
+import { attributes, littleEndian, MalformedMessage, text, u32, Writer } from "./codec.ts";
 
 /** Netlink families (linux/netlink.h). */
 export const NETLINK_ROUTE = 0;
@@ -29,6 +29,7 @@ const NLMSG_ERROR = 2;
 const NLMSG_DONE = 3;
 const NLMSG_HDRLEN = 16;
 const NLMSGERR_ATTR_MSG = 1;
+const NLMSGERR_ATTR_OFFS = 2;
 
 const AF_NETLINK = 16;
 const SOCK_RAW = 3;
@@ -330,21 +331,33 @@ export function isErrorMessage(message: Message): boolean {
   return message.type === NLMSG_ERROR;
 }
 
-/** The errno (positive, 0 for an acknowledgement) and the extended-ack text of an NLMSG_ERROR message. */
-export function parseError(message: Message): { errno: number; extack: string | undefined } {
+/** What an NLMSG_ERROR message says; see {@link parseError}. */
+export interface ParsedError {
+  /** Positive; 0 for an acknowledgement. */
+  errno: number;
+  /** The extended-ack text. */
+  extack: string | undefined;
+  /** Where the attribute at fault begins, from the start of the request's header. */
+  offset: number | undefined;
+}
+
+/** The errno, the extended-ack text and the place of the fault in an NLMSG_ERROR message. */
+export function parseError(message: Message): ParsedError {
   if (message.payload.length < 4 + NLMSG_HDRLEN) throw new MalformedMessage("an error without its request");
   const view = viewOf(message.payload);
   const value = -view.getInt32(0, littleEndian);
   let extack: string | undefined;
+  let offset: number | undefined;
   if ((message.flags & NLM_F_ACK_TLVS) !== 0) {
     // Unless capped, the whole request stands before the attributes.
     const request = (message.flags & NLM_F_CAPPED) !== 0 ? NLMSG_HDRLEN : view.getUint32(4, littleEndian);
     const rest = message.payload.subarray(4 + ((request + 3) & ~3));
     for (const [type, payload] of attributes(rest)) {
       if (type === NLMSGERR_ATTR_MSG) extack = text.read(payload);
+      if (type === NLMSGERR_ATTR_OFFS) offset = u32.read(payload);
     }
   }
-  return { errno: value, extack };
+  return { errno: value, extack, offset };
 }
 
 function viewOf(bytes: Uint8Array): DataView {
