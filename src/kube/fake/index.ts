@@ -61,11 +61,14 @@ export class FakeKube implements KubeClient {
     this.store = new FakeStore(this.#clock);
   }
 
-  /** Breaks all watches, as when the server goes away; without an error, they end as when it ends them in peace. */
-  interrupt(
-    error: Error | undefined = new ApiUnreachable(this.server, "watch", "closed the connection"),
-  ): void {
+  /** Breaks all watches, as when the server goes away. */
+  interrupt(error: Error = new ApiUnreachable(this.server, "watch", "closed the connection")): void {
     for (const breaker of this.#breakers) breaker(error);
+  }
+
+  /** Ends all watches in peace, as the server does from time to time. */
+  endWatches(): void {
+    for (const breaker of this.#breakers) breaker(undefined);
   }
 
   async get<T extends KubeObject>(
