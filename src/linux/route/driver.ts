@@ -3,6 +3,7 @@ import type { KernelError } from "../errors.ts";
 import type { Address } from "./address.ts";
 import type { Change } from "./changes.ts";
 import type { Link, LinkRef } from "./link.ts";
+import type { Monitor, MonitorTopic } from "./monitor.ts";
 import type { FdbEntry, Neighbour } from "./neighbour.ts";
 import type { LookupOptions, Route, RouteFilter } from "./route.ts";
 import type { Rule } from "./rule.ts";
@@ -48,5 +49,6 @@ export interface RtnlDriver {
   neighbours(filter: NeighbourFilter): Neighbour[];
   fdb(filter: FdbFilter): FdbEntry[];
   bridgeVlans(link?: LinkRef): BridgeVlan[];
+  monitor(topics: readonly MonitorTopic[]): Monitor;
   close(): void;
 }

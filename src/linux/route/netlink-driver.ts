@@ -9,6 +9,7 @@ import { type Change, changesNames, requestsOf } from "./changes.ts";
 import type { AddressFilter, FdbFilter, LinkFilter, NeighbourFilter, RtnlDriver } from "./driver.ts";
 import { type LinkKind, linkKinds } from "./kinds.ts";
 import * as link from "./link.ts";
+import { type Monitor, type MonitorTopic, RtnlMonitor } from "./monitor.ts";
 import * as neighbour from "./neighbour.ts";
 import * as route from "./route.ts";
 import * as rule from "./rule.ts";
@@ -179,6 +180,10 @@ export class NetlinkDriver implements RtnlDriver {
   #dump(subject: string, type: number, answer: number, write: (writer: Writer) => void): Message[] {
     const messages = this.#netlink.dump({ operation: "list", subject, type, write });
     return messages.filter((message) => message.type === answer);
+  }
+
+  monitor(topics: readonly MonitorTopic[]): Monitor {
+    return new RtnlMonitor(topics, this.#kinds, this.#options.netns);
   }
 
   close(): void {

@@ -5,6 +5,7 @@ import { toIp } from "./address.ts";
 import type { Change, ChangeArguments } from "./changes.ts";
 import type { AddressFilter, FdbFilter, LinkFilter, NeighbourFilter, RtnlDriver } from "./driver.ts";
 import type { Link, LinkRef, LinkSettings, NewLink } from "./link.ts";
+import type { Monitor, MonitorTopic } from "./monitor.ts";
 import type { FdbEntry, Neighbour, NewFdbEntry, NewNeighbour } from "./neighbour.ts";
 import { NetlinkDriver, type RtnlOptions } from "./netlink-driver.ts";
 import type { LookupOptions, NewRoute, Route, RouteFilter } from "./route.ts";
@@ -277,6 +278,14 @@ export class Rtnl {
    */
   batch(changes: readonly Change[]): Map<number, KernelError> {
     return this.#driver.batch(changes);
+  }
+
+  /**
+   * Follows what happens, from now on: `for await (const event of rtnl.monitor("routes"))`. Make the monitor before
+   * listing, so that nothing falls between. It has a socket of its own, which `Monitor.close` closes.
+   */
+  monitor(...topics: MonitorTopic[]): Monitor {
+    return this.#driver.monitor(topics);
   }
 
   close(): void {
