@@ -26,6 +26,8 @@ export interface EchoOptions {
   port?: number;
   /** A Unix socket on which the same server listens for its own node. */
   socket?: string;
+  /** Further answers on that socket, before the usual ones. */
+  more?: (request: Request) => Response | Promise<Response> | undefined;
 }
 
 const dialTimeout = 2_000;
@@ -51,7 +53,7 @@ export function startEcho(options: EchoOptions): { stop(): void } {
     servers.push(
       Bun.serve({
         unix: options.socket,
-        fetch: (request) => control(request) ?? answer(request, options, "node"),
+        fetch: (request) => options.more?.(request) ?? control(request) ?? answer(request, options, "node"),
       }),
     );
   }

@@ -1,0 +1,39 @@
+import { closeSync, mkdirSync, openSync } from "node:fs";
+import { systemClock } from "../lib/clock.ts";
+import { createLog, type Log } from "../lib/log.ts";
+import * as ffi from "../linux/ffi.ts";
+import { startControl } from "./control.ts";
+import { Lab, type LabOptions } from "./lab.ts";
+import { sharedDir } from "./paths.ts";
+
+const MS_BIND = 0x1000;
+
+/**
+ * The process behind `weft lab inside`: process 1 of the lab's own namespaces (pid, mount, network, and user where the
+ * caller is not root). When it ends, the kernel takes everything with it.
+ */
+export async function runInside(options: LabOptions & { dir: string }): Promise<void> {
+  hideHost(options.dir);
+  const log: Log = createLog();
+  const lab = new Lab(options, systemClock, log);
+  const stopped = Promise.withResolvers<void>();
+  const control = startControl(lab, stopped.resolve);
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stopped.resolve());
+  lab.start().catch((error) => lab.fail(error));
+  await stopped.promise;
+  await lab.stop();
+  control.stop();
+}
+
+/** Puts a private /run in place of the host's, with only the lab's own folder of it. */
+function hideHost(dir: string): void {
+  const O_PATH = 0o10000000;
+  const shared = ffi.open(dir, O_PATH);
+  ffi.mount("tmpfs", "/run", "tmpfs", 0, "mode=755");
+  mkdirSync(sharedDir, { mode: 0o700 });
+  ffi.mount(`/proc/self/fd/${shared}`, sharedDir, null, MS_BIND);
+  ffi.close(shared);
+  // The host's links are not ours: /sys shows those of the namespace in which it is mounted.
+  ffi.mount("sysfs", "/sys", "sysfs", 0);
+  closeSync(openSync("/proc/self/ns/net", "r"));
+}
