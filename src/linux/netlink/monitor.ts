@@ -4,13 +4,18 @@ import { type Message, NetlinkSocket, parseMessages, type SocketOptions } from "
 /** Room for what arrives while the program is busy, in bytes. Past it, messages are lost and an overrun is told. */
 const defaultBuffer = 4 * 1024 * 1024;
 
+interface Reader {
+  read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
+  cancel(): Promise<void>;
+}
+
 /**
  * Listens to multicast groups without blocking the event loop. Iterate it once, which also closes it; `undefined` among the messages means
  * that some were lost (ENOBUFS) and that the caller must list anew. Messages are collected from its construction on.
  */
 export class NetlinkMonitor implements AsyncIterable<readonly Message[] | undefined> {
   readonly #socket: NetlinkSocket;
-  #reader: ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>> | undefined;
+  #reader: Reader | undefined;
   #closed = false;
 
   /** `groups` is a bit mask; see {@link SocketOptions}. */
@@ -30,11 +35,11 @@ export class NetlinkMonitor implements AsyncIterable<readonly Message[] | undefi
     while (!this.#closed) {
       // Bun waits for descriptors of sockets in its event loop. `fs.read` would do too, but it occupies one of the few
       // threads of the pool (as many as CPUs) for as long as nothing arrives, and other file work starves.
-      const reader = this.#reader ?? Bun.file(this.#socket.fd).stream().getReader();
+      const reader: Reader = this.#reader ?? Bun.file(this.#socket.fd).stream().getReader();
       this.#reader = reader;
       try {
         const { done, value } = await reader.read();
-        if (done) return;
+        if (done || value === undefined) return;
         yield parseMessages(value);
       } catch (error) {
         if (this.#closed) return;
