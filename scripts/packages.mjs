@@ -29,7 +29,7 @@ function npm() {
 }
 
 /** The environment without what `npm run` tells its scripts about this package; the user's settings stay. */
-function npmEnvironment() {
+export function npmEnvironment() {
   const own = /^npm_(package|lifecycle)_|^npm_(command|config_local_prefix|execpath|node_execpath)$/;
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !own.test(name)));
 }

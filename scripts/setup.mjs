@@ -71,16 +71,20 @@ export async function setUp(purpose) {
  * The body of every script here: set-up, then the work; a SetupError is told in its own words.
  * @param {Purpose} purpose
  * @param {() => Promise<number>} [work] returns the exit status
+ * @returns {Promise<number | undefined>} the work's exit status; undefined where set-up failed
  */
 export async function main(purpose, work) {
   endTogether();
   try {
     await setUp(purpose);
-    process.exitCode = (await work?.()) ?? 0;
+    const status = (await work?.()) ?? 0;
+    process.exitCode = status;
+    return status;
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;
     process.stderr.write(`set-up: ${error.message}\n`);
     process.exitCode = 1;
+    return undefined;
   }
 }
 

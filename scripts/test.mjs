@@ -1,0 +1,243 @@
+// The test command. See `npm test -- --help`.
+import { existsSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { check } from "./check.mjs";
+import { root } from "./lib/files.mjs";
+import { run, SetupError } from "./lib/process.mjs";
+import { elapsed } from "./lib/progress.mjs";
+import { bun, npmEnvironment } from "./packages.mjs";
+import { main, setUp } from "./setup.mjs";
+import { absent, groups, inGuest, select } from "./test/groups.mjs";
+import { removeLeftovers } from "./test/leftovers.mjs";
+import { followOutput, parseJunit, skipReasons } from "./test/report.mjs";
+
+const help = `Usage: npm test [-- [GROUP | FILE | FOLDER]... [-t PATTERN] [--strict]]
+
+Sets up what the tests need, checks the source (format, types, import rules), runs the groups of tests one after the
+other, and ends with one line, "N passed, N failed". With a group, file or folder it runs only that, without checks.
+
+Groups:
+  check        what npm run check does
+${groups.map(({ name, about }) => `  ${name.padEnd(12)} ${about}`).join("\n")}
+
+  -t PATTERN   only the tests whose names match
+  --strict     a test that is skipped because something is missing counts as failed
+  --list       print the test files of each group`;
+
+/** @typedef {{ passed: number, failed: number, skipped: number }} Count */
+
+/**
+ * @param {readonly string[]} argv
+ */
+function readArguments(argv) {
+  const options = {
+    wanted: /** @type {string[]} */ ([]),
+    pattern: "",
+    strict: false,
+    list: false,
+    help: false,
+  };
+  const rest = [...argv];
+  for (let arg = rest.shift(); arg !== undefined; arg = rest.shift()) {
+    if (arg === "-t") options.pattern = rest.shift() ?? "";
+    else if (arg === "--strict") options.strict = true;
+    else if (arg === "--list") options.list = true;
+    else if (arg === "--help" || arg === "-h") options.help = true;
+    else if (arg.startsWith("-")) throw new SetupError(`unknown option "${arg}"; see npm test -- --help`);
+    else options.wanted.push(arg.replace(/^\.\//, "").replace(/\/$/, ""));
+  }
+  return options;
+}
+
+/** The environment of the tests: the caller's, without colours and without what npm tells its scripts. */
+const environment = () => ({ ...npmEnvironment(), NO_COLOR: "1", FORCE_COLOR: undefined });
+
+/**
+ * Shows how far a group is: every second on a terminal, every half minute elsewhere.
+ * @param {string} name
+ * @param {{ passed: number, failed: number, file: string }} seen
+ */
+function showProgress(name, seen) {
+  const since = Date.now();
+  const terminal = process.stdout.isTTY === true;
+  const line = () =>
+    `     ${name}: ${seen.passed} passed, ${seen.failed} failed, at ${seen.file} ${elapsed(since)}`;
+  const timer = setInterval(
+    () => process.stdout.write(terminal ? `\r\x1b[K${line()}` : `${line()}\n`),
+    terminal ? 1000 : 30_000,
+  );
+  return () => {
+    clearInterval(timer);
+    if (terminal) process.stdout.write("\r\x1b[K");
+  };
+}
+
+/**
+ * Runs one group and tells what came of it.
+ * @param {import("./test/groups.mjs").Group} group
+ * @param {readonly string[]} files
+ * @param {string} pattern
+ * @returns {Promise<{ count: Count, reasons: Map<string, number> }>}
+ */
+async function runGroup(group, files, pattern) {
+  const since = Date.now();
+  const missing = absent(group);
+  if (missing !== undefined) {
+    console.log(`skip ${group.name}: ${files.length} files, ${missing}`);
+    return {
+      count: { passed: 0, failed: 0, skipped: files.length },
+      reasons: new Map([[missing, files.length]]),
+    };
+  }
+  const report = join(tmpdir(), `weft-test-${process.pid}-${group.name}.xml`);
+  const command = [
+    ...[bun, "test", "--reporter=junit", `--reporter-outfile=${report}`, ...(group.flags ?? [])],
+    ...(pattern === "" ? [] : ["--test-name-pattern", pattern]),
+    ...files.map((file) => `./${file}`),
+  ];
+  const output = followOutput((text) => console.log(text.replace(/^/gm, "     ")));
+  const [program = "", ...args] = inGuest(group, command);
+  const hide = showProgress(group.name, output.seen);
+  const { status, late } = await run(program, args, {
+    cwd: root,
+    env: environment(),
+    // A guest ends by itself; this is for when it does not.
+    seconds: group.seconds + (group.guest === undefined ? 0 : 30),
+    output: (text) => output.write(text),
+  });
+  hide();
+  const cases = existsSync(report) ? parseJunit(readFileSync(report, "utf8")) : undefined;
+  rmSync(report, { force: true });
+  const result = judge(group, files, { cases, status, late, output, pattern });
+  const { passed, failed, skipped } = result.count;
+  const word = failed > 0 ? "FAIL" : "ok  ";
+  const details = `${passed} passed${failed > 0 ? `, ${failed} failed` : ""}${skipped > 0 ? `, ${skipped} skipped` : ""}`;
+  console.log(`${word} ${group.name}  ${files.length} files, ${details}  ${elapsed(since)}`);
+  return result;
+}
+
+/**
+ * Counts a group's tests, and as a failure each whole thing that went wrong: a run that ended badly without a
+ * failed test, one without a report, a file in which no test ran, namespaces left behind.
+ * @param {import("./test/groups.mjs").Group} group
+ * @param {readonly string[]} files
+ * @param {object} outcome
+ * @param {import("./test/report.mjs").Case[] | undefined} outcome.cases
+ * @param {number} outcome.status
+ * @param {boolean} outcome.late
+ * @param {ReturnType<typeof followOutput>} outcome.output
+ * @param {string} outcome.pattern
+ */
+function judge(group, files, { cases, status, late, output, pattern }) {
+  const count =
+    cases === undefined
+      ? { passed: output.seen.passed, failed: output.seen.failed, skipped: output.seen.skipped }
+      : {
+          passed: cases.filter(({ outcome }) => outcome === "passed").length,
+          failed: cases.filter(({ outcome }) => outcome === "failed").length,
+          skipped: cases.filter(({ outcome }) => outcome === "skipped").length,
+        };
+  const fault = (/** @type {string} */ text) => {
+    console.log(`     ${group.name}: ${text}`);
+    count.failed++;
+  };
+  if (late || (status === 124 && group.guest !== undefined)) {
+    fault(`not done after ${group.seconds} s, ended in ${output.seen.file}:\n${output.last()}`);
+  } else if (cases === undefined) {
+    fault(
+      `bun test ended with status ${status} in ${output.seen.file} and left no report:\n${output.last()}`,
+    );
+  } else {
+    const ran = new Set(cases.map(({ file }) => file));
+    const empty = files.filter((file) => !ran.has(file));
+    if (pattern === "") for (const file of empty) fault(`no test ran in ${file}`);
+    if (status !== 0 && count.failed === 0) fault(`bun test ended with status ${status}:\n${output.last()}`);
+  }
+  const left = removeLeftovers();
+  if (left.length > 0) fault(`namespaces left behind, now removed: ${left.join(", ")}`);
+  return { count, reasons: skipReasons(cases ?? []) };
+}
+
+/**
+ * Builds Weft and fetches its peers, where a group needs them. When that fails the other groups still run.
+ * @param {boolean} wanted
+ */
+async function equip(wanted) {
+  try {
+    if (wanted) await setUp("tests");
+    return true;
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    console.log(
+      `FAIL set-up, so only the groups that need none of it run\n${error.message.replace(/^/gm, "     ")}`,
+    );
+    return false;
+  }
+}
+
+/** @returns {Promise<number>} the exit status */
+async function test() {
+  const { wanted, pattern, strict } = options;
+  const { chosen, homeless } = select(wanted);
+  /** @type {Count} */
+  const total = { passed: 0, failed: 0, skipped: 0 };
+  /** @type {Map<string, number>} */
+  const reasons = new Map();
+  const none = (/** @type {string} */ name) =>
+    [...select([name]).chosen.values()].every((files) => files.length === 0);
+  const unknown = wanted.filter((name) => name !== "check" && none(name));
+  for (const name of unknown) {
+    console.log(`FAIL there is no test in "${name}"; see npm test -- --help`);
+    total.failed++;
+  }
+  for (const file of homeless) {
+    console.log(`FAIL ${file} is in no group; see scripts/test/groups.mjs`);
+    total.failed++;
+  }
+  removeLeftovers();
+  if (wanted.length === 0 || wanted.includes("check")) {
+    const { passed, failed } = await check();
+    total.passed += passed;
+    total.failed += failed;
+  }
+  const equipped = await equip(
+    groups.some(({ name, bare }) => bare !== true && (chosen.get(name)?.length ?? 0) > 0),
+  );
+  if (!equipped) total.failed++;
+  for (const group of groups) {
+    const files = chosen.get(group.name) ?? [];
+    if (files.length === 0 || (!equipped && group.bare !== true)) continue;
+    const result = await runGroup(group, files, pattern);
+    total.passed += result.count.passed;
+    total.failed += result.count.failed;
+    total.skipped += result.count.skipped;
+    for (const [reason, times] of result.reasons) reasons.set(reason, (reasons.get(reason) ?? 0) + times);
+  }
+  if (reasons.size > 0) console.log("\nSkipped:");
+  for (const [reason, times] of reasons) console.log(`  ${times} ${reason}`);
+  if (strict) {
+    total.failed += total.skipped;
+    total.skipped = 0;
+  }
+  const skipped = total.skipped === 0 ? "" : `, ${total.skipped} skipped`;
+  console.log(`\n${total.passed} passed, ${total.failed} failed${skipped}`);
+  return total.failed === 0 && total.passed > 0 ? 0 : 1;
+}
+
+/** @type {ReturnType<typeof readArguments>} */
+let options;
+try {
+  options = readArguments(process.argv.slice(2));
+} catch (error) {
+  console.error(error instanceof SetupError ? error.message : error);
+  process.exit(2);
+}
+if (options.help) console.log(help);
+else if (options.list) {
+  for (const [name, files] of select(options.wanted).chosen)
+    for (const file of files) console.log(`${name}  ${file}`);
+} else {
+  const status = await main("packages", test);
+  if (status === undefined) console.log("\n0 passed, 1 failed");
+}

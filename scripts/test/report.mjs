@@ -1,0 +1,94 @@
+// What bun test says: its JUnit report for counting, its output for telling.
+
+/** @typedef {{ file: string, name: string, outcome: "passed" | "failed" | "skipped" }} Case */
+
+/** @type {Record<string, string>} */
+const entities = { lt: "<", gt: ">", amp: "&", quot: '"', apos: "'" };
+
+/** @param {string} text */
+const decode = (text) =>
+  text.replace(/&(?:#(\d+)|(\w+));/g, (whole, code, name) =>
+    code === undefined ? (entities[name] ?? whole) : String.fromCodePoint(Number(code)),
+  );
+
+/**
+ * The tests in a report of `bun test --reporter=junit`.
+ * @param {string} xml
+ * @returns {Case[]}
+ */
+export function parseJunit(xml) {
+  const cases = xml.matchAll(/<testcase ([^>]*?)(?:\/>|>([\s\S]*?)<\/testcase>)/g);
+  return [...cases].map(([, attributes = "", body = ""]) => {
+    const read = (/** @type {string} */ name) =>
+      decode(new RegExp(`(?:^|\\s)${name}="([^"]*)"`).exec(attributes)?.[1] ?? "");
+    const suite = read("classname");
+    return {
+      file: read("file"),
+      name: suite === "" ? read("name") : `${suite} > ${read("name")}`,
+      outcome: /<(failure|error)\b/.test(body) ? "failed" : /<skipped\b/.test(body) ? "skipped" : "passed",
+    };
+  });
+}
+
+/** What test/lib/needs.ts puts between the name of a skipped test and the reason. */
+const mark = " -- skipped: ";
+
+/**
+ * How many tests were skipped for which reason.
+ * @param {readonly Case[]} cases
+ */
+export function skipReasons(cases) {
+  /** @type {Map<string, number>} */
+  const reasons = new Map();
+  for (const { outcome, name, file } of cases) {
+    if (outcome !== "skipped") continue;
+    const at = name.lastIndexOf(mark);
+    const reason = at < 0 ? `no reason given: ${name} (${file})` : name.slice(at + mark.length);
+    reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
+  }
+  return reasons;
+}
+
+/**
+ * Follows the output of bun test: counts, knows the file that is running, and passes on what belongs to a failure.
+ * @param {(text: string) => void} print
+ */
+export function followOutput(print) {
+  const seen = { passed: 0, failed: 0, skipped: 0, file: "" };
+  /** @type {string[]} */
+  let since = [];
+  let rest = "";
+  let inError = false;
+  /** @param {string} line */
+  const take = (line) => {
+    const outcome = /^\((pass|fail|skip|todo)\) /.exec(line)?.[1];
+    const file = /^(\S+\.test\.tsx?):$/.exec(line)?.[1];
+    since.push(line);
+    if (/^# Unhandled error/.test(line)) inError = true;
+    if (
+      outcome === "fail" ||
+      (inError && /^-{10,}$/.test(line) && since.length > 2 && since.at(-2)?.startsWith("#") !== true)
+    ) {
+      print(since.join("\n"));
+      inError = false;
+    }
+    if (outcome === "pass") seen.passed++;
+    if (outcome === "fail") seen.failed++;
+    if (outcome === "skip" || outcome === "todo") seen.skipped++;
+    if (file !== undefined) seen.file = file;
+    if (outcome !== undefined || file !== undefined) since = file === undefined ? [] : [line];
+    // What a test prints without end must not fill the memory.
+    if (since.length > 2000) since = since.slice(-1000);
+  };
+  return {
+    seen,
+    /** @param {string} text */
+    write(text) {
+      const lines = (rest + text).split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) take(line);
+    },
+    /** The last lines that belong to no finished test. */
+    last: () => [...since, rest].slice(-60).join("\n"),
+  };
+}
