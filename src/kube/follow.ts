@@ -26,7 +26,8 @@ export interface FollowOptions extends Selection {
 /** What becomes of a resource, told one after the other. */
 export type FollowEvent<T extends KubeObject> =
   /** All objects as they are now: what is not among them is gone. First of all, and again after a relist. */
-  { type: "LISTED"; items: T[] } | { type: "ADDED" | "MODIFIED" | "DELETED"; object: T };
+  | { type: "LISTED"; items: T[]; resourceVersion: string }
+  | { type: "ADDED" | "MODIFIED" | "DELETED"; object: T };
 
 /**
  * Lists and then watches, for ever: takes up a broken watch where it was, lists anew where that is no longer possible
@@ -48,7 +49,7 @@ export async function* follow<T extends KubeObject>(
       if (state.version === undefined) {
         const list = await client.list(resource, listOptions(options));
         state.version = list.metadata.resourceVersion ?? "";
-        yield { type: "LISTED", items: list.items };
+        yield { type: "LISTED", items: list.items, resourceVersion: state.version };
       }
       for await (const event of changes(client, resource, options, state)) {
         backoff.reset();

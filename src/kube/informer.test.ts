@@ -136,6 +136,47 @@ describe("an informer", () => {
     expect(seen).toEqual(["late+a", "+b", "late+b", "+c"]);
   });
 
+  test("observes writes of one's own at once, and is not thrown back by what is told late", async () => {
+    const informer = start();
+    await informer.synced;
+    const first = await put("a", "1");
+    const second = await put("a", "2");
+    informer.observe(second);
+    informer.observe(first);
+    expect(seen).toEqual(["+a"]);
+    await settle();
+    expect(seen).toEqual(["+a"]);
+    expect(informer.get(first.metadata)?.data).toEqual({ v: "2" });
+    await remove("a");
+    informer.observeRemoval(second);
+    expect(seen.splice(0)).toEqual(["+a", "-a"]);
+    await settle();
+    expect(seen).toEqual([]);
+    expect(informer.size).toBe(0);
+  });
+
+  test("keeps what was observed after the list that brings everything anew", async () => {
+    const informer = start();
+    await informer.synced;
+    kube.intercept = ({ verb }) => {
+      if (verb === "watch") throw new ApiError({ code: 410, reason: "Expired" }, "watch");
+    };
+    const list = kube.list.bind(kube);
+    kube.list = async (...parameters) => {
+      const answer = await list(...parameters);
+      kube.intercept = () => {};
+      informer.observe((await put("late")) as ConfigMap);
+      return answer as never;
+    };
+    kube.interrupt();
+    for (let i = 0; i < 3; i++) {
+      await settle();
+      clock.advance(30_000);
+    }
+    expect(seen).toEqual(["+late"]);
+    expect(names(informer)).toEqual(["late"]);
+  });
+
   test("goes on when a handler, trim or index fails, and says so", async () => {
     const informer = start({
       indexes: {

@@ -42,6 +42,13 @@ export interface Informer<T extends KubeObject> {
   list(namespace?: string): T[];
   /** Those that the index `name` gave the value. */
   by(name: string, value: string): T[];
+  /**
+   * Takes what a request of one's own has answered into the cache at once, where it is newer than what is there, so that
+   * the next look at the cache sees it. Handlers are called as for any change.
+   */
+  observe(object: T): void;
+  /** The same for an object that a request of one's own has removed. */
+  observeRemoval(object: T): void;
   /** Adds handlers, and calls their `add` for what is in the cache. The answer takes them away again. */
   on(handlers: Handlers<T>): () => void;
 }
@@ -121,6 +128,16 @@ class CachingInformer<T extends KubeObject> implements Informer<T> {
     return () => void this.#handlers.delete(handlers);
   }
 
+  observe(object: T): void {
+    const before = this.#objects.get(keyOf(object.metadata));
+    if (before === undefined || isNewer(object, before)) this.#guard(() => this.#put(object));
+  }
+
+  observeRemoval(object: T): void {
+    const key = keyOf(object.metadata);
+    if (this.#objects.get(key)?.metadata.uid === object.metadata.uid) this.#remove(key);
+  }
+
   async run(client: KubeClient): Promise<void> {
     const { signal } = this.#options;
     try {
@@ -141,7 +158,7 @@ class CachingInformer<T extends KubeObject> implements Informer<T> {
   #apply(event: FollowEvent<T>): void {
     switch (event.type) {
       case "LISTED":
-        this.#replace(event.items);
+        this.#replace(event.items, event.resourceVersion);
         this.hasSynced = true;
         this.#settle.resolve();
         return;
@@ -149,17 +166,29 @@ class CachingInformer<T extends KubeObject> implements Informer<T> {
         this.#remove(keyOf(event.object.metadata));
         return;
       default:
-        this.#guard(() => this.#put(event.object));
+        this.#take(event.object);
     }
   }
 
-  #replace(items: readonly T[]): void {
+  #replace(items: readonly T[], version: string): void {
     const gone = new Set(this.#objects.keys());
     for (const item of items) {
       gone.delete(keyOf(item.metadata));
-      this.#guard(() => this.#put(item));
+      this.#take(item);
     }
-    for (const key of gone) this.#remove(key);
+    for (const key of gone) {
+      // What was observed after the list was made is not in it, and yet is there.
+      const { resourceVersion } = (this.#objects.get(key) as T).metadata;
+      if (compareVersions(resourceVersion, version) <= 0) this.#remove(key);
+    }
+  }
+
+  /** From the server, which may tell late what was observed already. */
+  #take(object: T): void {
+    const before = this.#objects.get(keyOf(object.metadata));
+    if (before === undefined || before.metadata.uid !== object.metadata.uid || !isNewer(before, object)) {
+      this.#guard(() => this.#put(object));
+    }
   }
 
   #put(full: T): void {
@@ -217,6 +246,20 @@ class CachingInformer<T extends KubeObject> implements Informer<T> {
     this.health.error = error;
     this.#options.onInterrupted?.(error);
   }
+}
+
+/**
+ * Negative, 0 or positive. Versions are decimal numbers of one count for all objects of a resource, comparable since
+ * Kubernetes 1.35 by contract and before by practice; others compare as equal, so that what comes last counts.
+ */
+function compareVersions(a: string | undefined, b: string | undefined): number {
+  const decimal = /^[0-9]+$/;
+  if (a === undefined || b === undefined || !decimal.test(a) || !decimal.test(b)) return 0;
+  return a.length === b.length ? (a < b ? -1 : Number(a > b)) : a.length - b.length;
+}
+
+function isNewer(a: KubeObject, b: KubeObject): boolean {
+  return compareVersions(a.metadata.resourceVersion, b.metadata.resourceVersion) > 0;
 }
 
 /** Keys of objects by the values that a function gives each of them. */
