@@ -1,0 +1,111 @@
+import { listenFailure } from "./listen.ts";
+import type { DnsMetrics } from "./metrics.ts";
+import { later, type Responder } from "./responder.ts";
+
+/** Responses that wait for room in the kernel's buffer at most; more are dropped, as a full wire would. */
+const maxBacklog = 4096;
+
+/**
+ * A UDP socket that answers queries. Datagrams come from the kernel in batches; the responses of a batch go back
+ * together (sendmmsg), which makes a fifth more of them a second than one by one.
+ */
+export class UdpListener {
+  readonly #responder: Responder;
+  readonly #metrics: DnsMetrics;
+  #socket: Bun.udp.Socket<"buffer"> | undefined;
+  /** Response, port, address; and so on. */
+  #batch: (Buffer | number | string)[] = [];
+  #scheduled = false;
+  readonly #flush = () => this.#send();
+
+  constructor(responder: Responder, metrics: DnsMetrics) {
+    this.#responder = responder;
+    this.#metrics = metrics;
+  }
+
+  get port(): number {
+    return this.#socket?.port ?? 0;
+  }
+
+  /** @throws ListenFailure */
+  async open(address: string, port: number): Promise<void> {
+    try {
+      this.#socket = await Bun.udpSocket({
+        hostname: address,
+        port,
+        socket: {
+          data: (_socket, data, fromPort, from) => this.#receive(data, fromPort, from),
+          drain: () => this.#send(),
+          error: () => {},
+        },
+      });
+    } catch (error) {
+      throw listenFailure("udp", address, port, error);
+    }
+  }
+
+  close(): void {
+    this.#batch = [];
+    this.#socket?.close();
+    this.#socket = undefined;
+  }
+
+  #receive(query: Buffer, port: number, address: string): void {
+    this.#metrics.udpQueries++;
+    const responder = this.#responder;
+    let response: Buffer | undefined | typeof later;
+    try {
+      response = responder.answer(query, false);
+    } catch (error) {
+      response = responder.failure(query, error);
+    }
+    if (response === undefined) return;
+    if (response === later) {
+      responder.resolve(query, false, port).then(
+        (resolved) => this.#queue(resolved, port, address),
+        (error) => {
+          const failure = responder.failure(query, error);
+          if (failure !== undefined) this.#queue(failure, port, address);
+        },
+      );
+      return;
+    }
+    this.#queue(response, port, address);
+  }
+
+  #queue(response: Buffer, port: number, address: string): void {
+    if (this.#batch.length >= 3 * maxBacklog) return;
+    this.#batch.push(response, port, address);
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(this.#flush);
+  }
+
+  #send(): void {
+    this.#scheduled = false;
+    const batch = this.#batch;
+    if (this.#socket === undefined || batch.length === 0) return;
+    this.#batch = [];
+    let sent: number;
+    try {
+      sent = this.#socket.sendMany(batch);
+    } catch {
+      // One unreachable client must not cost the others their responses.
+      this.#sendSingly(batch);
+      sent = batch.length / 3;
+    }
+    for (let i = 0; i < 3 * sent; i += 3) this.#responder.pool.give(batch[i] as Buffer);
+    // The kernel's buffer is full: `drain` comes when there is room.
+    if (3 * sent < batch.length) this.#batch = [...batch.slice(3 * sent), ...this.#batch];
+  }
+
+  #sendSingly(batch: readonly (Buffer | number | string)[]): void {
+    for (let i = 0; i < batch.length; i += 3) {
+      try {
+        this.#socket?.send(batch[i] as Buffer, batch[i + 1] as number, batch[i + 2] as string);
+      } catch {
+        // This client cannot be reached; it will ask again.
+      }
+    }
+  }
+}
