@@ -1,0 +1,168 @@
+import { statSync } from "node:fs";
+import { join } from "node:path";
+import { quote } from "../lib/errors.ts";
+import { type CniCommand, formatEnvironment, type Invocation } from "./env.ts";
+import { CniError, cniErrorCode, parseErrorResult } from "./errors.ts";
+import { requirePluginType } from "./validate.ts";
+
+/** More output than this is rubbish. Bytes. */
+const longestOutput = 16 * 1024 * 1024;
+
+/** One start of a plugin's executable. */
+export interface PluginExecution {
+  /** The executable. */
+  file: string;
+  /** Names the plugin in messages. */
+  type: string;
+  invocation: Invocation;
+  /** The network configuration, for its standard input. */
+  stdin: string;
+  /** Milliseconds until it is killed. */
+  timeout: number;
+  /**
+   * Gives the plugin a process group of its own, all of which is killed at the timeout. Not for delegates, which have
+   * to end together with the plugin that started them.
+   */
+  ownGroup: boolean;
+  /** Takes what it says on standard error; dropped where not given. */
+  onStderr?: (text: string) => void;
+}
+
+/** The executable of a plugin on CNI_PATH, or undefined. The type is checked, so that it cannot lead elsewhere. */
+export function findPlugin(type: string, path: readonly string[]): string | undefined {
+  requirePluginType(type);
+  for (const folder of path) {
+    const file = join(folder, type);
+    try {
+      if (statSync(file).isFile()) return file;
+    } catch {
+      // Not here, or not readable: the next folder.
+    }
+  }
+  return undefined;
+}
+
+/** As {@link findPlugin}, but throws a {@link CniError} that says where was looked. */
+export function requirePlugin(type: string, path: readonly string[]): string {
+  const file = findPlugin(type, path);
+  if (file !== undefined) return file;
+  throw new CniError(
+    cniErrorCode.invalidNetworkConfig,
+    `failed to find plugin ${quote(type)} in path ${quote(path)}`,
+    { remedy: "Install the plugin there, or add its folder to CNI_PATH" },
+  );
+}
+
+/**
+ * Runs a plugin's executable and returns its standard output. Throws one {@link CniError} that names plugin and
+ * command: with the plugin's own code and message where it printed an error result, otherwise with what happened
+ * (killed at the timeout, ended by a signal, exit status) and the start of what it printed.
+ */
+export async function execPlugin(execution: PluginExecution): Promise<string> {
+  const { file, type, invocation, timeout } = execution;
+  const { command } = invocation;
+  const child = start(execution);
+  let timedOut = false;
+  const kill = () => {
+    try {
+      process.kill(execution.ownGroup ? -child.pid : child.pid, "SIGKILL");
+    } catch {
+      // It has ended.
+    }
+  };
+  const timer = setTimeout(() => {
+    timedOut = true;
+    kill();
+  }, timeout);
+  try {
+    const [stdout, stderr] = await Promise.all([
+      readLimited(child.stdout, kill),
+      readLimited(child.stderr, kill),
+    ]);
+    const status = await child.exited;
+    if (stderr !== "") execution.onStderr?.(stderr);
+    if (timedOut) {
+      throw pluginError(type, command, `did not end within ${timeout / 1000} s and was killed`, {
+        code: cniErrorCode.tryAgainLater,
+        remedy: `Look what holds ${file} up`,
+      });
+    }
+    if (status === 0) return stdout;
+    throw failureOf(type, command, stdout, stderr, String(child.signalCode ?? `exit status ${status}`));
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function start({ file, type, invocation, stdin, ownGroup }: PluginExecution) {
+  try {
+    return Bun.spawn([file], {
+      stdin: new TextEncoder().encode(stdin),
+      stdout: "pipe",
+      stderr: "pipe",
+      detached: ownGroup,
+      env: { ...process.env, ...formatEnvironment(invocation) },
+    });
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? String(error);
+    throw pluginError(type, invocation.command, `cannot be started (${file}: ${code})`, {
+      remedy: "Check that the file is executable and made for this machine",
+      cause: error,
+    });
+  }
+}
+
+async function readLimited(stream: ReadableStream<Uint8Array>, onTooMuch: () => void): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of stream) {
+    if (length > longestOutput) continue;
+    length += chunk.length;
+    if (length > longestOutput) onTooMuch();
+    else chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString("utf8");
+}
+
+function failureOf(type: string, command: CniCommand, stdout: string, stderr: string, how: string): CniError {
+  const result = parseErrorResult(stdout);
+  if (result !== undefined) {
+    return pluginError(type, command, result.msg, {
+      code: result.code,
+      ...(result.details === undefined ? {} : { remedy: result.details }),
+    });
+  }
+  const said = stdout.trim() === "" ? stderr : stdout;
+  const shown = said.trim() === "" ? "it printed nothing" : `it printed ${showStart(said)}`;
+  return pluginError(type, command, `${how}, without an error result; ${shown}`, {});
+}
+
+/** The error for output that is no result: names the plugin and shows how the output begins. */
+export function rubbishError(type: string, command: CniCommand, output: string, cause: unknown): CniError {
+  const problem = cause instanceof Error ? cause.message : String(cause);
+  const shown = output.trim() === "" ? "printed nothing" : `printed ${showStart(output)}`;
+  return pluginError(type, command, `${shown}, which is no result (${problem})`, {
+    code: cniErrorCode.decoding,
+    remedy: "A plugin must print its result, and nothing else, on standard output",
+    cause,
+  });
+}
+
+function showStart(text: string): string {
+  return quote(text.trim().slice(0, 200));
+}
+
+/** "plugin "bridge" failed (ADD): ...". */
+export function pluginError(
+  type: string,
+  command: CniCommand,
+  problem: string,
+  details: { code?: number; remedy?: string; cause?: unknown },
+): CniError {
+  const { code, ...rest } = details;
+  return new CniError(
+    code ?? cniErrorCode.internal,
+    `plugin ${quote(type)} failed (${command}): ${problem}`,
+    rest,
+  );
+}

@@ -1,0 +1,124 @@
+import { InvalidInput } from "../lib/errors.ts";
+import { Ip } from "../lib/ip.ts";
+import { Prefix } from "../lib/prefix.ts";
+import { didYouMean } from "../lib/suggest.ts";
+
+/** A JSON object as it was parsed. */
+export type JsonObject = Record<string, unknown>;
+
+/** True for a JSON object, not for arrays and null. */
+export function isJsonObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/**
+ * Typed reading of a JSON object from a configuration. A field that is absent or null is undefined; one of the wrong
+ * type throws {@link InvalidInput} with the field's whole path. As in Go's encoding/json, on which the reference
+ * plugins stand, a name that does not match exactly is matched without regard to case.
+ */
+export class Fields {
+  readonly raw: JsonObject;
+  readonly path: string;
+
+  constructor(raw: JsonObject, path = "") {
+    this.raw = raw;
+    this.path = path;
+  }
+
+  /** The field's path for messages, such as "ipam.ranges[0][0].subnet". */
+  at(name: string): string {
+    return this.path === "" ? name : `${this.path}.${name}`;
+  }
+
+  /** The value as it was parsed; undefined where absent or null. */
+  get(name: string): unknown {
+    const key = Object.hasOwn(this.raw, name) ? name : this.#similar(name);
+    return key === undefined ? undefined : (this.raw[key] ?? undefined);
+  }
+
+  #similar(name: string): string | undefined {
+    const wanted = name.toLowerCase();
+    for (const key in this.raw) if (key.length === name.length && key.toLowerCase() === wanted) return key;
+    return undefined;
+  }
+
+  string(name: string): string | undefined {
+    return this.#typed(name, "string", "is not a text");
+  }
+
+  boolean(name: string): boolean | undefined {
+    return this.#typed(name, "boolean", "is neither true nor false");
+  }
+
+  #typed(name: string, type: "string", problem: string): string | undefined;
+  #typed(name: string, type: "boolean", problem: string): boolean | undefined;
+  #typed(name: string, type: string, problem: string): unknown {
+    const value = this.get(name);
+    if (value === undefined || typeof value === type) return value;
+    throw new InvalidInput(this.at(name), value, problem, { remedy: `Write it as a JSON ${type}` });
+  }
+
+  /** A whole number from `min` to `max`. */
+  integer(name: string, min: number, max: number): number | undefined {
+    const value = this.get(name);
+    if (value === undefined) return undefined;
+    if (typeof value === "number" && Number.isInteger(value) && value >= min && value <= max) return value;
+    throw new InvalidInput(this.at(name), value, `is not a whole number from ${min} to ${max}`);
+  }
+
+  strings(name: string): string[] | undefined {
+    return this.#array(name)?.map((item, i) => {
+      if (typeof item === "string") return item;
+      throw new InvalidInput(`${this.at(name)}[${i}]`, item, "is not a text");
+    });
+  }
+
+  object(name: string): Fields | undefined {
+    const value = this.get(name);
+    if (value === undefined) return undefined;
+    if (isJsonObject(value)) return new Fields(value, this.at(name));
+    throw new InvalidInput(this.at(name), value, "is not a JSON object");
+  }
+
+  objects(name: string): Fields[] | undefined {
+    return this.#array(name)?.map((item, i) => this.#element(item, `${this.at(name)}[${i}]`));
+  }
+
+  /** An array of arrays of objects, as host-local's `ranges`. */
+  objectLists(name: string): Fields[][] | undefined {
+    return this.#array(name)?.map((list, i) => {
+      const path = `${this.at(name)}[${i}]`;
+      if (!Array.isArray(list)) throw new InvalidInput(path, list, "is not a list");
+      return list.map((item, j) => this.#element(item, `${path}[${j}]`));
+    });
+  }
+
+  #element(item: unknown, path: string): Fields {
+    if (isJsonObject(item)) return new Fields(item, path);
+    throw new InvalidInput(path, item, "is not a JSON object");
+  }
+
+  #array(name: string): unknown[] | undefined {
+    const value = this.get(name);
+    if (value === undefined || Array.isArray(value)) return value;
+    throw new InvalidInput(this.at(name), value, "is not a list");
+  }
+
+  ip(name: string): Ip | undefined {
+    const text = this.string(name);
+    return text === undefined || text === "" ? undefined : Ip.parse(text, this.at(name));
+  }
+
+  prefix(name: string): Prefix | undefined {
+    const text = this.string(name);
+    return text === undefined || text === "" ? undefined : Prefix.parse(text, this.at(name));
+  }
+
+  /** One sentence for each key that is not among `known`, with the likeliest intended one. */
+  unknownKeys(known: readonly string[]): string[] {
+    const lower = new Set(known.map((key) => key.toLowerCase()));
+    return Object.keys(this.raw)
+      .filter((key) => !lower.has(key.toLowerCase()))
+      .map((key) => `${this.at(key)}: unknown key${didYouMean(key, known)}; it is ignored`);
+  }
+}

@@ -1,0 +1,95 @@
+import { quote } from "../lib/errors.ts";
+import { CniError, cniErrorCode } from "./errors.ts";
+import { Fields, isJsonObject, type JsonObject } from "./fields.ts";
+import type { AttachmentKey, NetworkConfig } from "./plugin.ts";
+import { parseDns, parseResult, type Result } from "./result.ts";
+import { requireNetworkName, requirePluginType } from "./validate.ts";
+import { type CniVersion, requireVersion } from "./versions.ts";
+
+/** Keys that every plugin's configuration may have. */
+export const commonKeys = [
+  "cniVersion",
+  "cniVersions",
+  "name",
+  "type",
+  "capabilities",
+  "ipam",
+  "dns",
+  "args",
+  "runtimeConfig",
+  "prevResult",
+  "cni.dev/valid-attachments",
+  "cni.dev/attachments",
+] as const;
+
+/** Larger configurations are refused before they are read. Bytes. */
+export const longestConfig = 4 * 1024 * 1024;
+
+/** Parses JSON that has to be an object. Throws a {@link CniError} of code 6. */
+export function parseJsonObject(text: string, what: string): JsonObject {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new CniError(cniErrorCode.decoding, `${what}: not JSON (${(error as Error).message})`, {
+      cause: error,
+      remedy: text.trim() === "" ? "It is empty" : `It begins ${quote(text.slice(0, 60))}`,
+    });
+  }
+  if (!isJsonObject(value)) {
+    throw new CniError(cniErrorCode.decoding, `${what}: ${quote(value)} is not a JSON object`);
+  }
+  return value;
+}
+
+/**
+ * Reads the keys that are common to all plugins. Throws: code 1 for a version not spoken here, 6 for what is not a
+ * configuration, 7 for a name or type that cannot be.
+ */
+export function parseNetworkConfig(
+  raw: JsonObject,
+  options: { lenientPrevResult?: boolean } = {},
+): NetworkConfig {
+  const fields = new Fields(raw);
+  const name = requireNetworkName(fields.get("name"));
+  const cniVersion = requireVersion(fields.get("cniVersion"));
+  const config: NetworkConfig = {
+    cniVersion,
+    name,
+    type: requirePluginType(fields.get("type")),
+    dns: parseDns(fields),
+    fields,
+  };
+  const ipamType = fields.object("ipam")?.get("type");
+  if (ipamType !== undefined && ipamType !== "") config.ipamType = requirePluginType(ipamType, "ipam.type");
+  const prevResult = fields.get("prevResult");
+  if (prevResult !== undefined) {
+    const parsed = parsePrevResult(prevResult, cniVersion, options.lenientPrevResult === true);
+    if (parsed !== undefined) config.prevResult = parsed;
+  }
+  return config;
+}
+
+/** DEL has to clean up whatever the runtime remembers, so that it takes an unreadable prevResult for none. */
+function parsePrevResult(value: unknown, version: CniVersion, lenient: boolean): Result | undefined {
+  try {
+    return parseResult(value, version, "prevResult");
+  } catch (error) {
+    if (lenient) return undefined;
+    throw error;
+  }
+}
+
+/** The attachments that GC has to keep; `cni.dev/attachments` is the key that libcni sends as well. */
+export function parseValidAttachments(fields: Fields): AttachmentKey[] {
+  const list = fields.objects("cni.dev/valid-attachments") ?? fields.objects("cni.dev/attachments");
+  if (list === undefined) {
+    throw new CniError(cniErrorCode.invalidNetworkConfig, "cni.dev/valid-attachments: is missing", {
+      remedy: "GC needs the list of attachments that are to stay",
+    });
+  }
+  return list.map((item) => ({
+    containerId: item.string("containerID") ?? "",
+    ifname: item.string("ifname") ?? "",
+  }));
+}

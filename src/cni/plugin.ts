@@ -1,0 +1,53 @@
+import type { Invocation } from "./env.ts";
+import type { Fields } from "./fields.ts";
+import type { Dns, Result } from "./result.ts";
+import type { CniVersion } from "./versions.ts";
+
+/** One attachment: what makes an interface of a container on a network unique. */
+export interface AttachmentKey {
+  containerId: string;
+  ifname: string;
+}
+
+/** A network configuration as a plugin gets it on standard input, its common keys read. */
+export interface NetworkConfig {
+  cniVersion: CniVersion;
+  name: string;
+  type: string;
+  /** `ipam.type`; undefined where the network has no addresses (layer 2). */
+  ipamType?: string;
+  dns: Dns;
+  /** The result of the plugin before (ADD) or of the whole chain (DEL, CHECK). */
+  prevResult?: Result;
+  /** Every key, the plugin's own among them. */
+  fields: Fields;
+}
+
+/** What a plugin works on. */
+export interface PluginRequest {
+  invocation: Invocation;
+  config: NetworkConfig;
+  /** Says something on standard error that is not an error. */
+  warn: (message: string) => void;
+}
+
+/** GC: everything of this network that is not among `valid` has to go. */
+export interface GcRequest extends PluginRequest {
+  valid: readonly AttachmentKey[];
+}
+
+/**
+ * A CNI plugin. Failures are thrown, best as CniError; a failed `add` leaves nothing behind. `del` may come twice,
+ * without namespace and without prevResult. Absent `gc` and `status`: there is nothing to collect, and always ready.
+ */
+export interface Plugin {
+  /** The type in configurations and the name of the executable. */
+  readonly name: string;
+  /** The configuration keys that it understands beside the common ones; others get a warning. */
+  readonly keys: readonly string[];
+  add(request: PluginRequest): Result | Promise<Result>;
+  del(request: PluginRequest): void | Promise<void>;
+  check(request: PluginRequest): void | Promise<void>;
+  gc?(request: GcRequest): void | Promise<void>;
+  status?(request: PluginRequest): void | Promise<void>;
+}

@@ -1,0 +1,57 @@
+import { CniError, cniErrorCode } from "./errors.ts";
+
+/** The versions of the CNI specification that plugins and runtime speak, rising. */
+export const supportedVersions = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"] as const;
+
+/** One of {@link supportedVersions}. */
+export type CniVersion = (typeof supportedVersions)[number];
+
+/** The newest version spoken here, in which results are held. */
+export const currentVersion: CniVersion = "1.1.0";
+
+/** What a configuration without cniVersion means (as libcni takes it). */
+export const defaultVersion: CniVersion = "0.1.0";
+
+/** True for a version of {@link supportedVersions}. */
+export function isSupportedVersion(text: string): text is CniVersion {
+  return (supportedVersions as readonly string[]).includes(text);
+}
+
+/**
+ * The version that a configuration asks for. Absent or empty means 0.1.0. Throws a {@link CniError}: code 6 for what is
+ * no version at all, code 1 for one that is not spoken here.
+ */
+export function requireVersion(value: unknown): CniVersion {
+  if (value === undefined || value === null || value === "") return defaultVersion;
+  if (typeof value !== "string" || !isVersion(value)) {
+    throw new CniError(cniErrorCode.decoding, `cniVersion: ${JSON.stringify(value)} is not a version`, {
+      remedy: 'Write it like "1.0.0"',
+    });
+  }
+  if (!isSupportedVersion(value)) {
+    throw new CniError(cniErrorCode.incompatibleVersion, "incompatible CNI versions", {
+      remedy: `config is ${JSON.stringify(value)}, plugin supports ${JSON.stringify(supportedVersions)}`,
+    });
+  }
+  return value;
+}
+
+/** True for "MAJOR.MINOR.PATCH" in plain numbers. */
+export function isVersion(text: string): boolean {
+  return /^(0|[1-9][0-9]{0,5})(\.(0|[1-9][0-9]{0,5})){2}$/.test(text);
+}
+
+/** Negative, 0 or positive as `a` is older than, equal to or newer than `b`. Both must be versions. */
+export function compareVersions(a: string, b: string): number {
+  const right = b.split(".");
+  for (const [i, part] of a.split(".").entries()) {
+    const difference = Number(part) - Number(right[i] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
+
+/** True where version `a` is `b` or newer. */
+export function isAtLeast(a: string, b: string): boolean {
+  return compareVersions(a, b) >= 0;
+}

@@ -1,0 +1,181 @@
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
+import { join } from "node:path";
+import { WeftError } from "../lib/errors.ts";
+import { Ip } from "../lib/ip.ts";
+import * as ffi from "../linux/ffi.ts";
+import type { Lease, LeaseStore, Owner } from "./store.ts";
+
+/** Where the reference host-local keeps its leases where a configuration names no other place. */
+export const defaultDataDir = "/var/lib/cni/networks";
+
+const LOCK_EX = 2;
+const lineBreak = "\r\n";
+/** Leases are written here and then renamed, so that one that a kill cut short is never taken for a lease. */
+const draft = "weft.draft";
+
+/** The file system refused something: names the file. */
+export class LeaseStoreError extends WeftError {
+  constructor(operation: string, path: string, cause: unknown) {
+    const code = (cause as NodeJS.ErrnoException).code ?? String(cause);
+    super("lease-store", `cannot ${operation} ${path} (${code})`, {
+      cause,
+      remedy: "Check ipam.dataDir, its permissions and the free space there",
+    });
+  }
+}
+
+/**
+ * Leases as files, exactly as the reference host-local keeps them, so that either can go on with the other's:
+ * `DATADIR/NETWORK/ADDRESS` holds "CONTAINERID\r\nIFNAME", `last_reserved_ip.N` the last address given out from range
+ * set N, and `lock` is held with flock(2).
+ */
+export class FileLeaseStore implements LeaseStore {
+  readonly dir: string;
+  /** The names of the files in the folder, read once in a transaction. */
+  #names: Set<string> | undefined;
+
+  /** Touches nothing yet. */
+  constructor(network: string, dataDir: string = defaultDataDir) {
+    this.dir = join(dataDir, network);
+  }
+
+  transaction<T>(action: () => T): T {
+    try {
+      mkdirSync(this.dir, { recursive: true, mode: 0o755 });
+    } catch (error) {
+      throw new LeaseStoreError("make the folder", this.dir, error);
+    }
+    const { O_RDONLY, O_CREAT, O_NOFOLLOW } = constants;
+    const fd = ffi.open(join(this.dir, "lock"), O_RDONLY | O_CREAT | O_NOFOLLOW, 0o750);
+    try {
+      ffi.flock(fd, LOCK_EX);
+      this.#names = undefined;
+      return action();
+    } finally {
+      ffi.close(fd);
+    }
+  }
+
+  /** True where the folder is there: without it there is nothing to release. */
+  exists(): boolean {
+    return existsSync(this.dir);
+  }
+
+  #listing(): Set<string> {
+    if (this.#names === undefined) {
+      try {
+        this.#names = new Set(readdirSync(this.dir));
+      } catch (error) {
+        throw new LeaseStoreError("read the folder", this.dir, error);
+      }
+    }
+    return this.#names;
+  }
+
+  list(): Lease[] {
+    const leases: Lease[] = [];
+    for (const name of this.#listing()) {
+      const ip = Ip.tryParse(name);
+      if (ip === undefined) continue;
+      const text = this.#read(name);
+      if (text !== undefined) leases.push({ ip, owner: parseOwner(text) });
+    }
+    return leases;
+  }
+
+  /** As the reference: a lease without interface name counts only where none with it is found. */
+  find(owner: Owner): Ip[] {
+    const mine = this.list().filter((lease) => lease.owner.containerId === owner.containerId);
+    const exact = mine.filter((lease) => lease.owner.ifname === owner.ifname);
+    return (exact.length > 0 ? exact : mine.filter((lease) => lease.owner.ifname === "")).map(({ ip }) => ip);
+  }
+
+  has(ip: Ip): boolean {
+    return this.#listing().has(String(ip));
+  }
+
+  reserve(ip: Ip, owner: Owner, set: number): boolean {
+    if (this.has(ip)) return false;
+    const name = String(ip);
+    this.#write(draft, `${owner.containerId}${lineBreak}${owner.ifname}`);
+    try {
+      renameSync(join(this.dir, draft), join(this.dir, name));
+    } catch (error) {
+      throw new LeaseStoreError("write the lease", join(this.dir, name), error);
+    }
+    this.#names?.add(name);
+    try {
+      this.#write(lastReservedName(set), name);
+    } catch (error) {
+      this.remove(ip);
+      throw error;
+    }
+    return true;
+  }
+
+  /** Never through a symbolic link, which could lead out of the folder. */
+  #write(name: string, text: string): void {
+    const path = join(this.dir, name);
+    const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants;
+    try {
+      const fd = openSync(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o644);
+      try {
+        writeSync(fd, text);
+      } finally {
+        closeSync(fd);
+      }
+    } catch (error) {
+      throw new LeaseStoreError("write", path, error);
+    }
+  }
+
+  release(owner: Owner): Ip[] {
+    const ips = this.find(owner);
+    for (const ip of ips) this.remove(ip);
+    return ips;
+  }
+
+  remove(ip: Ip): void {
+    const path = join(this.dir, String(ip));
+    try {
+      rmSync(path, { force: true });
+    } catch (error) {
+      throw new LeaseStoreError("remove the lease", path, error);
+    }
+    this.#names?.delete(String(ip));
+  }
+
+  lastReserved(set: number): Ip | undefined {
+    const text = this.#read(lastReservedName(set));
+    return text === undefined ? undefined : Ip.tryParse(text.trim());
+  }
+
+  #read(name: string): string | undefined {
+    try {
+      return readFileSync(join(this.dir, name), "utf8");
+    } catch {
+      // Released meanwhile by something that does not lock, or no file at all.
+      return undefined;
+    }
+  }
+}
+
+function lastReservedName(set: number): string {
+  return `last_reserved_ip.${set}`;
+}
+
+function parseOwner(text: string): Owner {
+  const [containerId = "", ifname = ""] = text.trim().split(lineBreak);
+  return { containerId: containerId.trim(), ifname: ifname.trim() };
+}

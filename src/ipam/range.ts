@@ -1,0 +1,98 @@
+import { InvalidInput } from "../lib/errors.ts";
+import { Ip } from "../lib/ip.ts";
+import type { Prefix } from "../lib/prefix.ts";
+
+/** Addresses that may be given out: from `start` to `end`, both included, except the gateway. */
+export interface IpRange {
+  readonly subnet: Prefix;
+  readonly start: Ip;
+  readonly end: Ip;
+  readonly gateway: Ip;
+}
+
+/** Ranges of one family that stand in for each other: an attachment gets one address from each set. */
+export type RangeSet = readonly IpRange[];
+
+/** What a configuration says of a range; what is absent follows from the subnet. */
+export interface RangeInput {
+  subnet: Prefix;
+  start?: Ip;
+  end?: Ip;
+  gateway?: Ip;
+}
+
+/**
+ * Completes and checks a range as the reference host-local does: the gateway is the first address where none is
+ * given, an IPv4 range ends before the broadcast address. Throws {@link InvalidInput} with `field`.
+ */
+export function completeRange(input: RangeInput, field: string): IpRange {
+  const { subnet } = input;
+  const name = (key: string) => (field === "" ? key : `${field}.${key}`);
+  if (subnet.length > subnet.ip.bits - 2) {
+    throw new InvalidInput(name("subnet"), String(subnet), "is too small to allocate from", {
+      remedy: `Use a prefix length of at most ${subnet.ip.bits - 2}`,
+    });
+  }
+  if (!subnet.isMasked()) {
+    throw new InvalidInput(name("subnet"), String(subnet), "has host bits set", {
+      remedy: `Write it as ${subnet.masked()}`,
+    });
+  }
+  const { family } = subnet;
+  const first = Ip.fromBigInt(subnet.first + 1n, family);
+  const last = Ip.fromBigInt(family === 4 ? subnet.last - 1n : subnet.last, family);
+  const inside = (key: string, ip: Ip) => {
+    if (subnet.contains(ip)) return ip;
+    throw new InvalidInput(name(key), String(ip), `is not in ${subnet}`);
+  };
+  const start = inside("rangeStart", input.start ?? first);
+  const end = inside("rangeEnd", input.end ?? last);
+  if (start.compare(end) > 0) {
+    throw new InvalidInput(name("rangeEnd"), String(end), `is before rangeStart ${start}`);
+  }
+  return { subnet, start, end, gateway: inside("gateway", input.gateway ?? first) };
+}
+
+/** True where the address can be given out of the range or is its gateway. */
+export function rangeContains(range: IpRange, ip: Ip): boolean {
+  return range.subnet.contains(ip) && ip.compare(range.start) >= 0 && ip.compare(range.end) <= 0;
+}
+
+/** The range of the set that has the address. */
+export function rangeFor(set: RangeSet, ip: Ip): IpRange | undefined {
+  return set.find((range) => rangeContains(range, ip));
+}
+
+/** True where some address is in both. */
+export function rangesOverlap(a: IpRange, b: IpRange): boolean {
+  return a.subnet.family === b.subnet.family && a.start.compare(b.end) <= 0 && b.start.compare(a.end) <= 0;
+}
+
+/** "10.1.0.1-10.1.0.254,10.2.0.1-10.2.0.254", for messages. */
+export function formatRangeSet(set: RangeSet): string {
+  return set.map(({ start, end }) => `${start}-${end}`).join(",");
+}
+
+/**
+ * Checks sets against each other: each of one family, no range overlapping another. Throws {@link InvalidInput}.
+ */
+export function requireDistinctRanges(sets: readonly RangeSet[], field: string): void {
+  const seen: { range: IpRange; at: string }[] = [];
+  for (const [i, set] of sets.entries()) {
+    const family = set[0]?.subnet.family;
+    if (family === undefined) throw new InvalidInput(`${field}[${i}]`, [], "has no range");
+    for (const [j, range] of set.entries()) {
+      const at = `${field}[${i}][${j}]`;
+      if (range.subnet.family !== family) {
+        throw new InvalidInput(at, String(range.subnet), "is of another family than the set's first range", {
+          remedy: "Give each family a range set of its own",
+        });
+      }
+      const other = seen.find((earlier) => rangesOverlap(earlier.range, range));
+      if (other !== undefined) {
+        throw new InvalidInput(at, String(range.subnet), `overlaps ${other.range.subnet} of ${other.at}`);
+      }
+      seen.push({ range, at });
+    }
+  }
+}

@@ -1,0 +1,304 @@
+import { readFileSync } from "node:fs";
+import { CniError, cniErrorCode } from "../cni/errors.ts";
+import type { Fields } from "../cni/fields.ts";
+import type { GcRequest, NetworkConfig, Plugin, PluginRequest } from "../cni/plugin.ts";
+import {
+  type Dns,
+  emptyResult,
+  parseRoute,
+  type Result,
+  type ResultIp,
+  type ResultRoute,
+} from "../cni/result.ts";
+import { isAtLeast } from "../cni/versions.ts";
+import { allocate } from "../ipam/allocator.ts";
+import { defaultDataDir, FileLeaseStore } from "../ipam/file.ts";
+import {
+  completeRange,
+  formatRangeSet,
+  type IpRange,
+  type RangeSet,
+  rangeFor,
+  requireDistinctRanges,
+} from "../ipam/range.ts";
+import type { LeaseStore, Owner } from "../ipam/store.ts";
+import { InvalidInput } from "../lib/errors.ts";
+import { Ip } from "../lib/ip.ts";
+import { Prefix } from "../lib/prefix.ts";
+
+const ipamKeys = [
+  "type",
+  "subnet",
+  "rangeStart",
+  "rangeEnd",
+  "gateway",
+  "ranges",
+  "routes",
+  "dataDir",
+  "resolvConf",
+];
+
+/** What host-local is asked to do, read from configuration and environment. */
+export interface HostLocalConfig {
+  network: string;
+  dataDir: string;
+  rangeSets: RangeSet[];
+  routes: ResultRoute[];
+  resolvConf?: string;
+  /** Addresses that the attachment must get. */
+  requested: Ip[];
+}
+
+/** Gives out addresses of this host's own ranges and remembers them in files; the reference's, taken over as is. */
+export const hostLocal: Plugin = {
+  name: "host-local",
+  // The rest of the configuration belongs to the plugin that delegates; only `ipam` is judged here.
+  keys: [],
+
+  add(request: PluginRequest): Result {
+    const config = parseHostLocal(request);
+    const ipam = request.config.fields.object("ipam");
+    for (const sentence of ipam?.unknownKeys(ipamKeys) ?? []) request.warn(sentence);
+    const dns = config.resolvConf === undefined ? {} : readResolvConf(config.resolvConf);
+    const store = new FileLeaseStore(config.network, config.dataDir);
+    const ips = store.transaction(() => allocateAll(store, config, ownerOf(request)));
+    return { ...emptyResult(), ips, routes: config.routes, dns };
+  },
+
+  del(request: PluginRequest): void {
+    releaseLeases(request);
+  },
+
+  check(request: PluginRequest): void {
+    const store = openStore(request.config);
+    const owner = ownerOf(request);
+    const found = store.exists() ? store.transaction(() => store.find(owner)) : [];
+    if (found.length > 0) return;
+    throw new CniError(
+      cniErrorCode.unknownContainer,
+      `host-local: Failed to find address added by container ${owner.containerId}`,
+      { remedy: `No lease in ${store.dir} belongs to its interface ${owner.ifname}` },
+    );
+  },
+
+  gc(request: GcRequest): void {
+    const store = openStore(request.config);
+    if (!store.exists()) return;
+    store.transaction(() => {
+      for (const { ip, owner } of store.list()) {
+        const isValid = request.valid.some(
+          ({ containerId, ifname }) =>
+            containerId === owner.containerId && (owner.ifname === "" || ifname === owner.ifname),
+        );
+        if (!isValid) store.remove(ip);
+      }
+    });
+  },
+
+  status(request: PluginRequest): void {
+    const config = parseHostLocal(request);
+    const store = new FileLeaseStore(config.network, config.dataDir);
+    const has = store.exists() ? (ip: Ip) => store.has(ip) : () => false;
+    for (const set of config.rangeSets) {
+      if (allocate(set, has, undefined) === undefined)
+        throw exhausted(set, cniErrorCode.pluginNotAvailable, store);
+    }
+  },
+};
+
+/** Takes back the addresses of the attachment and returns them; needs neither ranges nor namespace. */
+export function releaseLeases(request: PluginRequest): Ip[] {
+  const store = openStore(request.config);
+  if (!store.exists()) return [];
+  return store.transaction(() => store.release(ownerOf(request)));
+}
+
+/** The addresses that the attachment has, without taking them back. */
+export function findLeases(request: PluginRequest): Ip[] {
+  const store = openStore(request.config);
+  if (!store.exists()) return [];
+  return store.transaction(() => store.find(ownerOf(request)));
+}
+
+function openStore(config: NetworkConfig): FileLeaseStore {
+  return new FileLeaseStore(config.name, config.fields.object("ipam")?.string("dataDir") || defaultDataDir);
+}
+
+function ownerOf({ invocation: { containerId, ifname } }: PluginRequest): Owner {
+  return { containerId, ifname };
+}
+
+function allocateAll(store: LeaseStore, config: HostLocalConfig, owner: Owner): ResultIp[] {
+  const held = store.find(owner);
+  const open = [...config.requested];
+  const ips: ResultIp[] = [];
+  try {
+    for (const [i, set] of config.rangeSets.entries()) {
+      const at = open.findIndex((ip) => rangeFor(set, ip) !== undefined);
+      const wanted = at < 0 ? undefined : open.splice(at, 1)[0];
+      const { ip, range } =
+        wanted === undefined ? takeNext(store, set, i, owner, held) : take(store, set, i, owner, wanted);
+      ips.push({ address: new Prefix(ip, range.subnet.length), gateway: range.gateway });
+    }
+    if (open.length > 0) {
+      throw new CniError(
+        cniErrorCode.invalidNetworkConfig,
+        `failed to allocate all requested IPs: ${open.join(" ")}`,
+        {
+          remedy: `The ranges are ${config.rangeSets.map(formatRangeSet).join(" and ")}, one address from each`,
+        },
+      );
+    }
+    return ips;
+  } catch (error) {
+    for (const { address } of ips) store.remove(address.ip);
+    throw error;
+  }
+}
+
+interface Taken {
+  ip: Ip;
+  range: IpRange;
+}
+
+function take(store: LeaseStore, set: RangeSet, index: number, owner: Owner, ip: Ip): Taken {
+  const range = rangeFor(set, ip) as IpRange;
+  if (ip.equals(range.gateway)) {
+    throw new CniError(cniErrorCode.invalidNetworkConfig, `requested ip ${ip} is subnet's gateway`, {
+      remedy: `Request another address of ${range.subnet}`,
+    });
+  }
+  if (!store.reserve(ip, owner, index)) {
+    throw new CniError(
+      cniErrorCode.tryAgainLater,
+      `requested IP address ${ip} is not available in range set ${formatRangeSet(set)}`,
+      { remedy: "Another container has it; remove that one or request another address" },
+    );
+  }
+  return { ip, range };
+}
+
+function takeNext(store: LeaseStore, set: RangeSet, index: number, owner: Owner, held: readonly Ip[]): Taken {
+  const before = held.find((ip) => rangeFor(set, ip) !== undefined);
+  if (before !== undefined) {
+    throw new CniError(
+      cniErrorCode.internal,
+      `${before} has been allocated to ${owner.containerId}, duplicate allocation is not allowed`,
+      { remedy: `Call DEL for interface ${owner.ifname} of the container first` },
+    );
+  }
+  const found = allocate(set, (ip) => store.has(ip), store.lastReserved(index));
+  if (found === undefined || !store.reserve(found.ip, owner, index)) {
+    throw exhausted(set, cniErrorCode.tryAgainLater, store);
+  }
+  return found;
+}
+
+function exhausted(set: RangeSet, code: number, store: LeaseStore): CniError {
+  const where = store instanceof FileLeaseStore ? ` (leases in ${store.dir})` : "";
+  return new CniError(code, `no IP addresses available in range set: ${formatRangeSet(set)}${where}`, {
+    remedy: "Remove containers or widen the range",
+  });
+}
+
+/** Reads configuration, capability arguments and CNI_ARGS. Throws {@link InvalidInput} or a CniError of code 7. */
+export function parseHostLocal(request: PluginRequest): HostLocalConfig {
+  const { config, invocation } = request;
+  const ipam = config.fields.object("ipam");
+  if (ipam === undefined) {
+    throw new CniError(cniErrorCode.invalidNetworkConfig, "IPAM config missing 'ipam' key", {
+      remedy: 'Add "ipam": { "type": "host-local", "ranges": [[{ "subnet": "10.1.0.0/16" }]] }',
+    });
+  }
+  const resolvConf = ipam.string("resolvConf");
+  return {
+    network: config.name,
+    dataDir: ipam.string("dataDir") || defaultDataDir,
+    rangeSets: parseRangeSets(config, ipam),
+    routes: (ipam.objects("routes") ?? []).map(parseRoute),
+    ...(resolvConf === undefined || resolvConf === "" ? {} : { resolvConf }),
+    requested: parseRequested(config, invocation.args.ip),
+  };
+}
+
+/** First those of the runtime, then the old single range, then `ranges`. */
+function parseRangeSets(config: NetworkConfig, ipam: Fields): RangeSet[] {
+  const byRuntime = config.fields.object("runtimeConfig")?.objectLists("ipRanges") ?? [];
+  const single = ipam.prefix("subnet") === undefined ? [] : [[ipam]];
+  const lists = [...byRuntime, ...single, ...(ipam.objectLists("ranges") ?? [])];
+  if (lists.length === 0) {
+    throw new CniError(cniErrorCode.invalidNetworkConfig, "no IP ranges specified", {
+      remedy: 'Give ipam.ranges, such as [[{ "subnet": "10.1.0.0/16" }]]',
+    });
+  }
+  const sets = lists.map((list) => list.map(parseRange));
+  requireDistinctRanges(sets, "ipam.ranges");
+  for (const family of [4, 6]) {
+    const count = sets.filter((set) => set[0]?.subnet.family === family).length;
+    if (count > 1 && !isAtLeast(config.cniVersion, "0.3.0")) {
+      throw new CniError(
+        cniErrorCode.invalidNetworkConfig,
+        `CNI version ${config.cniVersion} does not support more than 1 address per family`,
+        { remedy: "Set cniVersion to 0.3.0 or newer" },
+      );
+    }
+  }
+  return sets;
+}
+
+function parseRange(fields: Fields): IpRange {
+  const subnet = fields.prefix("subnet");
+  if (subnet === undefined) throw new InvalidInput(fields.at("subnet"), undefined, "is missing");
+  const start = fields.ip("rangeStart");
+  const end = fields.ip("rangeEnd");
+  const gateway = fields.ip("gateway");
+  return completeRange(
+    {
+      subnet,
+      ...(start === undefined ? {} : { start }),
+      ...(end === undefined ? {} : { end }),
+      ...(gateway === undefined ? {} : { gateway }),
+    },
+    fields.path,
+  );
+}
+
+/** By CNI_ARGS, by `args.cni.ips` and by the `ips` capability, which may have prefix lengths. */
+function parseRequested(config: NetworkConfig, byArgs: string | undefined): Ip[] {
+  const requested = byArgs === undefined || byArgs === "" ? [] : [Ip.parse(byArgs, "CNI_ARGS IP")];
+  const sources: [Fields | undefined, string][] = [
+    [config.fields.object("args")?.object("cni"), "args.cni.ips"],
+    [config.fields.object("runtimeConfig"), "runtimeConfig.ips"],
+  ];
+  for (const [fields, field] of sources) {
+    for (const text of fields?.strings("ips") ?? []) {
+      const ip = text.includes("/") ? Prefix.parse(text, field).ip : Ip.parse(text, field);
+      if (!requested.some((other) => other.equals(ip))) requested.push(ip);
+    }
+  }
+  return requested;
+}
+
+function readResolvConf(path: string): Dns {
+  try {
+    return parseResolvConf(readFileSync(path, "utf8"));
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    throw new InvalidInput("ipam.resolvConf", path, `cannot be read (${code})`, { cause: error });
+  }
+}
+
+/** Reads resolv.conf(5) as far as results can express it. */
+export function parseResolvConf(text: string): Dns {
+  const dns: Dns = {};
+  for (const line of text.split("\n")) {
+    const [key, ...values] = line.trim().split(/\s+/);
+    const [first] = values;
+    if (first === undefined || key === undefined || key.startsWith("#") || key.startsWith(";")) continue;
+    if (key === "nameserver") dns.nameservers = [...(dns.nameservers ?? []), first];
+    else if (key === "domain") dns.domain = first;
+    else if (key === "search") dns.search = [...(dns.search ?? []), ...values];
+    else if (key === "options") dns.options = [...(dns.options ?? []), ...values];
+  }
+  return dns;
+}
