@@ -3,24 +3,23 @@ export const setNames = {
   frontends: "services-frontends",
   endpoints: "services-endpoints",
   outside: "services-outside",
-  affinityEndpoints: "services-affinity-endpoints",
-  affinity: "services-affinity",
-  classes: "services-classes",
+  special: "services-special",
+  sticky: "services-sticky",
   nodePorts: "services-nodeports",
   nodePortEndpoints: "services-nodeport-endpoints",
   nodePortOutside: "services-nodeport-outside",
-  nodePortAffinityEndpoints: "services-nodeport-affinity-endpoints",
-  nodePortAffinity: "services-nodeport-affinity",
-  nodePortClasses: "services-nodeport-classes",
+  nodePortGate: "services-nodeport-gate",
+  nodePortSticky: "services-nodeport-sticky",
   restricted: "services-restricted",
   sourceRanges: "services-source-ranges",
+  affinity: "services-affinity",
   clusterIps: "services-cluster-ips",
   serviceCidrs: "services-cidrs",
   pods: "services-pods",
   hairpin: "services-hairpin",
 } as const;
 
-/** Beside the sets: the chains that come and go with the classes. */
+/** Beside the sets: the chains that come and go with what Services need. */
 export const CHAINS = "chains";
 
 /** One element: what it was and what it shall be. Keys and values are written as nft writes them; a set's value is "". */

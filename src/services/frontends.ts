@@ -207,7 +207,12 @@ function sourceRanges(service: Service, ip: Ip, policy: FrontendPolicy): string[
   if (own.some((range) => policy.nodeAddresses.some((address) => range.contains(address)))) {
     own.push(Prefix.host(ip));
   }
-  return disjoint(own).map(String);
+  return disjoint(own).map(rangeText);
+}
+
+/** A prefix as nft writes it in a set of ranges: an address alone without its length. */
+export function rangeText(prefix: Prefix): string {
+  return prefix.length === prefix.ip.bits ? String(prefix.ip) : String(prefix.masked());
 }
 
 function tryPrefix(text: string): Prefix | undefined {

@@ -3,13 +3,13 @@ import { keyOf } from "../kube/types.ts";
 import type { Family } from "../lib/ip.ts";
 import {
   type Class,
-  classValue,
   DROP,
   type Entrance,
   entrances,
   OUTSIDE,
   pickChain,
-  REJECT,
+  REFUSE,
+  rememberChain,
 } from "./classes.ts";
 import { CHAINS, type Change, Elements, inner, setNames } from "./elements.ts";
 import { EndpointChoice, type NodeView, ownAddresses } from "./endpoints.ts";
@@ -55,7 +55,9 @@ interface Computed {
 export interface Delta {
   readonly changes: readonly Change[];
   /** UDP frontends, by {@link idOf}, some of whose flows may now go where no endpoint is. */
-  readonly stale: ReadonlySet<string>;
+  readonly staleFlows: ReadonlySet<string>;
+  /** Frontends, by {@link idOf}, some of whose clients may be remembered at what is no endpoint for them any more. */
+  readonly staleClients: ReadonlySet<string>;
 }
 
 /** Two Services that want the same address and port. */
@@ -80,7 +82,8 @@ export class ServiceTable {
   readonly #claims = new Map<string, Claim[]>();
   readonly #installed = new Map<string, Installed>();
   readonly #dirty = new Set<string>();
-  #stale = new Set<string>();
+  #staleFlows = new Set<string>();
+  #staleClients = new Set<string>();
   #slotsBefore: Map<string, string[]> | undefined;
 
   constructor(node: NodeView, policy: FrontendPolicy) {
@@ -152,9 +155,14 @@ export class ServiceTable {
     this.#dirty.clear();
     for (const id of touched) this.#install(id);
     this.#slotsBefore = undefined;
-    const stale = this.#stale;
-    this.#stale = new Set();
-    return { changes: this.elements.take(), stale };
+    const delta = {
+      changes: this.elements.take(),
+      staleFlows: this.#staleFlows,
+      staleClients: this.#staleClients,
+    };
+    this.#staleFlows = new Set();
+    this.#staleClients = new Set();
+    return delta;
   }
 
   /** What is at a frontend now; undefined where nothing is. */
@@ -253,7 +261,8 @@ export class ServiceTable {
     this.#write(shown, before, after);
     if (after === undefined) this.#installed.delete(id);
     else this.#installed.set(id, after);
-    if (shown.protocol === "udp" && leavesFlows(before, after)) this.#stale.add(id);
+    if (shown.protocol === "udp" && leavesFlows(before, after)) this.#staleFlows.add(id);
+    if (leavesClients(before, after)) this.#staleClients.add(id);
   }
 
   /** The elements that a frontend has for itself. */
@@ -263,8 +272,14 @@ export class ServiceTable {
     after: Installed | undefined,
   ): void {
     const maps = entrances[entranceOf({ origin })];
-    this.elements.put(maps.frontends + family, key, after && frontendValue(after, false));
-    this.elements.put(maps.outside + family, key, after?.frontend.outside && frontendValue(after, true));
+    const affinity = after?.frontend.affinity ?? 0;
+    this.elements.put(maps.frontends + family, key, after && verdictOf(after, false));
+    this.elements.put(maps.outside + family, key, after?.frontend.outside && verdictOf(after, true));
+    this.elements.put(
+      maps.sticky + family,
+      key,
+      affinity > 0 ? `goto ${rememberChain(family, affinity)}` : undefined,
+    );
     for (const outside of [false, true]) {
       const endpoints = slotsOf(after, outside);
       for (let i = 0; i < Math.max(endpoints.length, slotsOf(before, outside).length); i++) {
@@ -283,25 +298,22 @@ export class ServiceTable {
     return { frontend, inside: place(false), outside: place(true) };
   }
 
-  /** Counts the chains and elements that a frontend shares or holds by content. */
-  #use({ frontend, inside, outside }: Installed, difference: 1 | -1): void {
-    const entrance = entranceOf(frontend);
-    const maps = entrances[entrance];
+  /** Counts the chains that a frontend shares, and the elements that it has by content. */
+  #use(installed: Installed, difference: 1 | -1): void {
+    const { frontend } = installed;
     const { family, key, affinity, sourceRanges } = frontend;
-    for (const [endpoints, second] of [
-      [inside, false],
-      [outside, true],
-    ] as const) {
-      if (endpoints.length === 0) continue;
-      const group: Class = { count: endpoints.length, outside: second, affinity };
-      const chain = pickChain(entrance, family, group);
+    for (const outside of [false, true]) {
+      const group = classOf(installed, outside);
+      if (group !== undefined) this.elements.use(CHAINS, pickChain(group), difference);
+    }
+    if (affinity > 0) {
+      const chain = rememberChain(family, affinity);
       this.elements.use(CHAINS, chain, difference);
-      this.elements.use(maps.classes + family, classValue(group), difference, `goto ${chain}`);
-      if (affinity === 0) continue;
-      const list = second ? OUTSIDE : 0;
-      for (const endpoint of endpoints) {
-        this.elements.use(maps.affinityEndpoints + family, `${key} . ${endpoint} . ${list}`, difference);
-      }
+    }
+    if (entranceOf(frontend) === "nodeport") {
+      this.elements.use(setNames.nodePortGate + family, key, difference);
+    } else if (frontend.outside !== undefined || sourceRanges !== undefined) {
+      this.elements.use(setNames.special + family, key, difference);
     }
     if (sourceRanges === undefined) return;
     this.elements.use(setNames.restricted + family, key, difference);
@@ -329,11 +341,20 @@ function slotsOf(installed: Installed | undefined, outside: boolean): readonly s
   return (outside ? installed?.outside : installed?.inside) ?? [];
 }
 
-function frontendValue({ frontend, inside, outside: others }: Installed, outside: boolean): string {
-  const count = (outside ? others : inside).length;
-  const target = outside ? frontend.outside : frontend.inside;
-  if (count === 0) return target?.empty === "drop" ? DROP : REJECT;
-  return classValue({ count, outside, affinity: frontend.affinity });
+/** The class of one of a frontend's lists; undefined where the list is empty. */
+function classOf(installed: Installed, outside: boolean): Class | undefined {
+  const count = slotsOf(installed, outside).length;
+  if (count === 0) return undefined;
+  const { frontend } = installed;
+  const sticky = frontend.affinity > 0;
+  return { entrance: entranceOf(frontend), family: frontend.family, count, outside, sticky };
+}
+
+function verdictOf(installed: Installed, outside: boolean): string {
+  const group = classOf(installed, outside);
+  if (group !== undefined) return `goto ${pickChain(group)}`;
+  const target = outside ? installed.frontend.outside : installed.frontend.inside;
+  return target?.empty === "drop" ? DROP : REFUSE;
 }
 
 /** An endpoint went, or the first came: the kernel may hold flows that lead to nobody. */
@@ -342,6 +363,16 @@ function leavesFlows(before: Installed | undefined, after: Installed | undefined
   const is = new Set([...slotsOf(after, false), ...slotsOf(after, true)]);
   if (was.size === 0) return is.size > 0;
   return [...was].some((endpoint) => !is.has(endpoint));
+}
+
+/** A client may be remembered at an endpoint that its list has no more, or from a time before this frontend. */
+function leavesClients(before: Installed | undefined, after: Installed | undefined): boolean {
+  if ((before?.frontend.affinity ?? 0) === 0) return (after?.frontend.affinity ?? 0) > 0;
+  if ((before?.frontend.outside === undefined) !== (after?.frontend.outside === undefined)) return true;
+  return [false, true].some((outside) => {
+    const is = new Set(slotsOf(after, outside));
+    return slotsOf(before, outside).some((endpoint) => !is.has(endpoint));
+  });
 }
 
 function precedence(a: Claim, b: Claim): number {
