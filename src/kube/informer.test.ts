@@ -155,6 +155,17 @@ describe("an informer", () => {
     expect(informer.size).toBe(0);
   });
 
+  test("does not raise the dead: an answer that comes after the deletion was told", async () => {
+    const informer = start();
+    await informer.synced;
+    const late = await put("a", "1");
+    await remove("a");
+    await settle();
+    informer.observe(late);
+    expect(seen).toEqual(["+a", "-a"]);
+    expect(informer.size).toBe(0);
+  });
+
   test("keeps what was observed after the list that brings everything anew", async () => {
     const informer = start();
     await informer.synced;
@@ -261,6 +272,29 @@ describe("an API server that goes away", () => {
       expect.stringContaining("closed the connection"),
       expect.stringContaining("heard again"),
     ]);
+  });
+
+  test("and comes back as it was long ago: it is believed", async () => {
+    await put("a", "1");
+    const before = kube;
+    const informer = start();
+    await informer.synced;
+    await put("a", "2");
+    await put("b");
+    await settle();
+    kube = new FakeKube({ clock });
+    await put("a", "0");
+    before.list = kube.list.bind(kube);
+    before.watch = kube.watch.bind(kube);
+    before.interrupt(new ApiError({ code: 410, reason: "Expired" }, "watch"));
+    for (let i = 0; i < 3; i++) {
+      await settle();
+      clock.advance(30_000);
+    }
+    expect(seen.slice(3)).toEqual(["a:2>0", "-b"]);
+    await put("a", "9");
+    await settle();
+    expect(informer.list().map(({ data }) => data?.v)).toEqual(["9"]);
   });
 
   test("before the first list: synced waits", async () => {

@@ -82,6 +82,8 @@ class CachingInformer<T extends KubeObject> implements Informer<T> {
   readonly #objects = new Map<string, T>();
   readonly #indexes = new Map<string, Index<T>>();
   readonly #handlers = new Set<Handlers<T>>();
+  /** Up to which the server has told everything. */
+  #version: string | undefined;
   readonly #settle: PromiseWithResolvers<void>;
 
   constructor(resource: Resource<T>, options: InformerOptions<T>) {
@@ -130,12 +132,20 @@ class CachingInformer<T extends KubeObject> implements Informer<T> {
 
   observe(object: T): void {
     const before = this.#objects.get(keyOf(object.metadata));
-    if (before === undefined || isNewer(object, before)) this.#guard(() => this.#put(object));
+    const { resourceVersion } = object.metadata;
+    const known = before === undefined ? this.#version : before.metadata.resourceVersion;
+    // What is not there, though the server told all up to a later version, was deleted before its answer came here.
+    if (known === undefined || compareVersions(resourceVersion, known) > 0)
+      this.#guard(() => this.#put(object));
   }
 
   observeRemoval(object: T): void {
     const key = keyOf(object.metadata);
     if (this.#objects.get(key)?.metadata.uid === object.metadata.uid) this.#remove(key);
+  }
+
+  #heard(version: string | undefined): void {
+    if (this.#version === undefined || compareVersions(version, this.#version) > 0) this.#version = version;
   }
 
   async run(client: KubeClient): Promise<void> {
@@ -156,9 +166,11 @@ class CachingInformer<T extends KubeObject> implements Informer<T> {
   }
 
   #apply(event: FollowEvent<T>): void {
+    if (event.type !== "LISTED") this.#heard(event.object.metadata.resourceVersion);
     switch (event.type) {
       case "LISTED":
         this.#replace(event.items, event.resourceVersion);
+        this.#heard(event.resourceVersion);
         this.hasSynced = true;
         this.#settle.resolve();
         return;
@@ -171,15 +183,19 @@ class CachingInformer<T extends KubeObject> implements Informer<T> {
   }
 
   #replace(items: readonly T[], version: string): void {
+    // A server that was restored from a backup counts from an earlier version: nothing here is newer than what it says.
+    const back = this.#version !== undefined && compareVersions(version, this.#version) < 0;
+    if (back) this.#version = version;
     const gone = new Set(this.#objects.keys());
     for (const item of items) {
       gone.delete(keyOf(item.metadata));
-      this.#take(item);
+      if (back) this.#guard(() => this.#put(item));
+      else this.#take(item);
     }
     for (const key of gone) {
       // What was observed after the list was made is not in it, and yet is there.
       const { resourceVersion } = (this.#objects.get(key) as T).metadata;
-      if (compareVersions(resourceVersion, version) <= 0) this.#remove(key);
+      if (back || compareVersions(resourceVersion, version) <= 0) this.#remove(key);
     }
   }
 
