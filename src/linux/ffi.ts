@@ -148,6 +148,11 @@ export function ioctl(fd: number, request: number, argument: Uint8Array, operati
   check(libc.ioctl(fd, request, argument), operation);
 }
 
+/** ioctl(2) with an integer in the place of the pointer. */
+export function ioctlValue(fd: number, request: number, value: number, operation: string): void {
+  check(libc.ioctl(fd, request, value as Pointer), operation);
+}
+
 /** flock(2): LOCK_SH 1, LOCK_EX 2, LOCK_NB 4, LOCK_UN 8. Waits unless LOCK_NB is given. */
 export function flock(fd: number, operation: number): void {
   checkRestarting(() => libc.flock(fd, operation), "lock", `descriptor ${fd}`);

@@ -5,6 +5,7 @@ import * as link from "./link.ts";
 import * as neighbour from "./neighbour.ts";
 import * as route from "./route.ts";
 import * as rule from "./rule.ts";
+import * as tc from "./tc.ts";
 import * as vlan from "./vlan.ts";
 
 /** Changes of one link: which one, and what shall be different. */
@@ -37,6 +38,15 @@ export interface ChangeArguments {
   deleteFdbEntry: neighbour.NewFdbEntry;
   addBridgeVlan: vlan.NewBridgeVlan;
   deleteBridgeVlan: vlan.NewBridgeVlan;
+  addQdisc: tc.NewQdisc;
+  replaceQdisc: tc.NewQdisc;
+  deleteQdisc: tc.NewQdisc;
+  addClass: tc.NewTcClass;
+  replaceClass: tc.NewTcClass;
+  deleteClass: tc.NewTcClass;
+  addFilter: tc.NewFilter;
+  replaceFilter: tc.NewFilter;
+  deleteFilter: tc.NewFilter;
 }
 
 /** One change as plain data: an object with one key, such as `{ addRoute: { dst: "10.0.0.0/8", gateway: "10.1.1.1" } }`. */
@@ -156,6 +166,27 @@ const fdb = (operation: string, type: number, flags: number) =>
 const vlans = (operation: string, type: number) =>
   onLink<vlan.NewBridgeVlan>(operation, (spec) => spec.vid, type, 0, vlan.bridgeVlanBody);
 
+const qdiscs = (operation: string, type: number, flags: number) =>
+  onLink<tc.NewQdisc>(
+    operation,
+    (spec) => `${spec.kind ?? ""} ${spec.handle ?? ""}`.trim(),
+    type,
+    flags,
+    tc.qdiscBody,
+  );
+
+const classes = (operation: string, type: number, flags: number) =>
+  onLink<tc.NewTcClass>(operation, (spec) => spec.handle, type, flags, tc.classBody);
+
+const filters = (operation: string, type: number, flags: number, deletion = false) =>
+  onLink<tc.NewFilter>(
+    operation,
+    (spec) => `${spec.kind ?? ""} of ${spec.parent}`,
+    type,
+    flags,
+    (spec, resolver) => tc.filterBody(spec, resolver, deletion),
+  );
+
 const routes =
   (operation: string, type: number, flags: number, deletion = false): Build<route.NewRoute> =>
   (spec, resolver) => [
@@ -210,6 +241,15 @@ const builders: { [K in keyof ChangeArguments]: Build<ChangeArguments[K]> } = {
   deleteFdbEntry: fdb("delete forwarding entry", neighbour.RTM_DELNEIGH, 0),
   addBridgeVlan: vlans("add bridge VLAN", link.RTM_SETLINK),
   deleteBridgeVlan: vlans("delete bridge VLAN", link.RTM_DELLINK),
+  addQdisc: qdiscs("add qdisc", tc.RTM_NEWQDISC, add),
+  replaceQdisc: qdiscs("replace qdisc", tc.RTM_NEWQDISC, replace),
+  deleteQdisc: qdiscs("delete qdisc", tc.RTM_DELQDISC, 0),
+  addClass: classes("add class", tc.RTM_NEWTCLASS, add),
+  replaceClass: classes("replace class", tc.RTM_NEWTCLASS, replace),
+  deleteClass: classes("delete class", tc.RTM_DELTCLASS, 0),
+  addFilter: filters("add filter", tc.RTM_NEWTFILTER, add),
+  replaceFilter: filters("replace filter", tc.RTM_NEWTFILTER, replace),
+  deleteFilter: filters("delete filter", tc.RTM_DELTFILTER, 0, true),
 };
 
 /** The requests that make a change, in order; mostly one. */

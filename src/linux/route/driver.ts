@@ -7,6 +7,7 @@ import type { Monitor, MonitorTopic } from "./monitor.ts";
 import type { FdbEntry, Neighbour } from "./neighbour.ts";
 import type { LookupOptions, Route, RouteFilter } from "./route.ts";
 import type { Rule } from "./rule.ts";
+import type { Filter, Qdisc, TcClass } from "./tc.ts";
 import type { BridgeVlan } from "./vlan.ts";
 
 export interface LinkFilter {
@@ -49,6 +50,10 @@ export interface RtnlDriver {
   neighbours(filter: NeighbourFilter): Neighbour[];
   fdb(filter: FdbFilter): FdbEntry[];
   bridgeVlans(link?: LinkRef): BridgeVlan[];
+  /** Of all links where none is given. */
+  qdiscs(link?: LinkRef): Qdisc[];
+  classes(link: LinkRef): TcClass[];
+  filters(link: LinkRef, parent: string): Filter[];
   monitor(topics: readonly MonitorTopic[]): Monitor;
   close(): void;
 }

@@ -4,6 +4,7 @@ import * as ffi from "../ffi.ts";
 import type { Writer } from "../netlink/codec.ts";
 import { type Message, NETLINK_ROUTE, NetlinkSocket, type Request } from "../netlink/socket.ts";
 import { type NetnsRef, netnsPath } from "../netns.ts";
+import { openTun } from "../tun.ts";
 import * as address from "./address.ts";
 import { type Change, changesNames, requestsOf } from "./changes.ts";
 import type { AddressFilter, FdbFilter, LinkFilter, NeighbourFilter, RtnlDriver } from "./driver.ts";
@@ -13,6 +14,8 @@ import { type Monitor, type MonitorTopic, RtnlMonitor } from "./monitor.ts";
 import * as neighbour from "./neighbour.ts";
 import * as route from "./route.ts";
 import * as rule from "./rule.ts";
+import * as tc from "./tc.ts";
+import { parseHandle } from "./tc-handle.ts";
 import * as vlan from "./vlan.ts";
 
 const O_RDONLY = 0;
@@ -62,12 +65,35 @@ export class NetlinkDriver implements RtnlDriver {
 
   change(change: Change): void {
     this.#closing(() => {
-      for (const request of requestsOf(change, this.#resolver)) this.#netlink.execute(request);
+      if (isTun(change)) this.#addTun(change.addLink);
+      else for (const request of requestsOf(change, this.#resolver)) this.#netlink.execute(request);
     });
   }
 
   batch(changes: readonly Change[]): Map<number, KernelError> {
-    return this.#closing(() => new Batch(this.#netlink, this.#resolver).run(changes));
+    const batch = new Batch(this.#netlink, this.#resolver, (change) => this.change(change));
+    return this.#closing(() => batch.run(changes));
+  }
+
+  /** tun and tap links are made through their device node, not by rtnetlink. */
+  #addTun({ kind: _, tun = {}, index: __, peer: ___, parent: ____, ...spec }: link.NewLink): void {
+    const { type, persist: _____, ...options } = tun;
+    const { fd, name } = openTun({
+      mode: type === "tun" ? "tun" : "tap",
+      persist: true,
+      netns: this.#options.netns,
+      ...(spec.name !== undefined && { name: spec.name }),
+      ...options,
+    });
+    ffi.close(fd);
+    const { name: ______, ...settings } = spec;
+    if (Object.keys(settings).length === 0) return;
+    try {
+      this.change({ setLink: { link: name, ...settings } });
+    } catch (error) {
+      this.change({ deleteLink: { link: name } });
+      throw error;
+    }
   }
 
   #index(ref: link.LinkRef): number {
@@ -177,6 +203,29 @@ export class NetlinkDriver implements RtnlDriver {
     return index === undefined ? vlans : vlans.filter((found) => found.link === index);
   }
 
+  qdiscs(ref?: link.LinkRef): tc.Qdisc[] {
+    const index = ref === undefined ? 0 : this.#index(ref);
+    const qdiscs = this.#dump("qdiscs", tc.RTM_GETQDISC, tc.RTM_NEWQDISC, tc.tcDumpBody(index)).map(
+      (message) => tc.readQdisc(message.payload),
+    );
+    // The kernel lists the qdiscs of all links, whatever is asked.
+    return index === 0 ? qdiscs : qdiscs.filter((qdisc) => qdisc.link === index);
+  }
+
+  classes(ref: link.LinkRef): tc.TcClass[] {
+    const body = tc.tcDumpBody(this.#index(ref));
+    return this.#dump("classes", tc.RTM_GETTCLASS, tc.RTM_NEWTCLASS, body).map((message) =>
+      tc.readClass(message.payload),
+    );
+  }
+
+  filters(ref: link.LinkRef, parent: string): tc.Filter[] {
+    const body = tc.tcDumpBody(this.#index(ref), parseHandle(parent));
+    return this.#dump("filters", tc.RTM_GETTFILTER, tc.RTM_NEWTFILTER, body)
+      .map((message) => tc.readFilter(message.payload))
+      .filter((filter) => !tc.isHashTable(filter));
+  }
+
   #dump(subject: string, type: number, answer: number, write: (writer: Writer) => void): Message[] {
     const messages = this.#netlink.dump({ operation: "list", subject, type, write });
     return messages.filter((message) => message.type === answer);
@@ -192,6 +241,9 @@ export class NetlinkDriver implements RtnlDriver {
   }
 }
 
+const isTun = (change: Change): change is { addLink: link.NewLink } =>
+  "addLink" in change && change.addLink.kind === "tun";
+
 const familyNumber = (family: 4 | 6 | undefined) =>
   family === undefined ? 0 : family === 4 ? address.AF_INET : address.AF_INET6;
 
@@ -202,13 +254,15 @@ const familyNumber = (family: 4 | 6 | undefined) =>
 class Batch {
   readonly #socket: NetlinkSocket;
   readonly #resolver: link.Resolver;
+  readonly #alone: (change: Change) => void;
   readonly #indexes = new Map<string, number>();
   readonly #errors = new Map<number, KernelError>();
   #pending: { request: Request; place: number }[] = [];
   #namesPending = false;
 
-  constructor(socket: NetlinkSocket, resolver: link.Resolver) {
+  constructor(socket: NetlinkSocket, resolver: link.Resolver, alone: (change: Change) => void) {
     this.#socket = socket;
+    this.#alone = alone;
     this.#resolver = { ...resolver, index: (ref) => this.#index(resolver, ref) };
   }
 
@@ -226,23 +280,16 @@ class Batch {
 
   /** Prepares one change and adds it to what is to be sent. */
   #add(place: number, change: Change): void {
-    let requests: Request[];
     try {
-      requests = requestsOf(change, this.#resolver);
-    } catch (error) {
-      if (!(error instanceof KernelError)) throw error;
-      this.#errors.set(place, error);
-      return;
-    }
-    if (requests.length > 1) this.#inTurn(place, requests);
-    else for (const request of requests) this.#pending.push({ request, place });
-  }
-
-  /** Requests of which each depends on the success of the one before. */
-  #inTurn(place: number, requests: readonly Request[]): void {
-    this.#flush();
-    try {
-      for (const request of requests) this.#socket.execute(request);
+      const requests = isTun(change) ? [] : requestsOf(change, this.#resolver);
+      const [request] = requests;
+      if (request !== undefined && requests.length === 1) {
+        this.#pending.push({ request, place });
+        return;
+      }
+      // Made of several steps, of which each depends on the one before.
+      this.#flush();
+      this.#alone(change);
     } catch (error) {
       if (!(error instanceof KernelError)) throw error;
       this.#errors.set(place, error);

@@ -10,6 +10,7 @@ import type { FdbEntry, Neighbour, NewFdbEntry, NewNeighbour } from "./neighbour
 import { NetlinkDriver, type RtnlOptions } from "./netlink-driver.ts";
 import type { LookupOptions, NewRoute, Route, RouteFilter } from "./route.ts";
 import type { NewRule, Rule } from "./rule.ts";
+import type { Filter, NewFilter, NewQdisc, NewTcClass, Qdisc, TcClass } from "./tc.ts";
 import type { BridgeVlan, NewBridgeVlan } from "./vlan.ts";
 
 /** Network links: virtual and real. */
@@ -246,6 +247,68 @@ export class BridgeVlans {
   }
 }
 
+/** Traffic control: queueing disciplines, their classes, and the filters that sort packets into them. */
+export class TrafficControl {
+  readonly #driver: RtnlDriver;
+
+  constructor(driver: RtnlDriver) {
+    this.#driver = driver;
+  }
+
+  /** The qdiscs of one link, or of all. */
+  qdiscs(link?: LinkRef): Qdisc[] {
+    return this.#driver.qdiscs(link);
+  }
+
+  /** Throws EEXIST, ENOENT for a kind that the kernel lacks. */
+  addQdisc(qdisc: NewQdisc): void {
+    this.#driver.change({ addQdisc: qdisc });
+  }
+
+  replaceQdisc(qdisc: NewQdisc): void {
+    this.#driver.change({ replaceQdisc: qdisc });
+  }
+
+  /** Throws ENOENT. */
+  deleteQdisc(qdisc: NewQdisc): void {
+    this.#driver.change({ deleteQdisc: qdisc });
+  }
+
+  classes(link: LinkRef): TcClass[] {
+    return this.#driver.classes(link);
+  }
+
+  addClass(tcClass: NewTcClass): void {
+    this.#driver.change({ addClass: tcClass });
+  }
+
+  replaceClass(tcClass: NewTcClass): void {
+    this.#driver.change({ replaceClass: tcClass });
+  }
+
+  deleteClass(tcClass: NewTcClass): void {
+    this.#driver.change({ deleteClass: tcClass });
+  }
+
+  /** The filters of a qdisc ("1:"), a class, or "ingress" or "egress" of a clsact qdisc. */
+  filters(link: LinkRef, parent: string): Filter[] {
+    return this.#driver.filters(link, parent);
+  }
+
+  addFilter(filter: NewFilter): void {
+    this.#driver.change({ addFilter: filter });
+  }
+
+  replaceFilter(filter: NewFilter): void {
+    this.#driver.change({ replaceFilter: filter });
+  }
+
+  /** Deletes one filter, or all that have the given priority, or all of the parent. */
+  deleteFilter(filter: NewFilter): void {
+    this.#driver.change({ deleteFilter: filter });
+  }
+}
+
 /**
  * rtnetlink of one network namespace, with plain data in and out. All calls are synchronous and throw
  * {@link KernelError}. Nothing is opened before the first use; `close` closes it.
@@ -259,6 +322,7 @@ export class Rtnl {
   readonly neighbours: Neighbours;
   readonly fdb: Fdb;
   readonly bridgeVlans: BridgeVlans;
+  readonly tc: TrafficControl;
 
   /** `driver` replaces the kernel, for the fake. */
   constructor(options: RtnlOptions = {}, driver: RtnlDriver = new NetlinkDriver(options)) {
@@ -270,6 +334,7 @@ export class Rtnl {
     this.neighbours = new Neighbours(driver);
     this.fdb = new Fdb(driver);
     this.bridgeVlans = new BridgeVlans(driver);
+    this.tc = new TrafficControl(driver);
   }
 
   /**
