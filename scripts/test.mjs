@@ -25,7 +25,25 @@ ${groups.map(({ name, about }) => `  ${name.padEnd(12)} ${about}`).join("\n")}
   --strict     a test that is skipped because something is missing counts as failed
   --list       print the test files of each group`;
 
-/** @typedef {{ passed: number, failed: number, skipped: number }} Count */
+/**
+ * @typedef {object} Result
+ * @property {{ passed: number, failed: number, skipped: number }} count
+ * @property {Map<string, number>} reasons how many tests were skipped for which reason
+ */
+
+/** @returns {Result} */
+const emptyResult = () => ({ count: { passed: 0, failed: 0, skipped: 0 }, reasons: new Map() });
+
+/**
+ * @param {Result} total
+ * @param {Result} more
+ */
+function add(total, { count, reasons }) {
+  total.count.passed += count.passed;
+  total.count.failed += count.failed;
+  total.count.skipped += count.skipped;
+  for (const [reason, times] of reasons) total.reasons.set(reason, (total.reasons.get(reason) ?? 0) + times);
+}
 
 /**
  * @param {readonly string[]} argv
@@ -73,12 +91,16 @@ function showProgress(name, seen) {
   };
 }
 
+/** How long a file that runs alone may take. */
+const fileSeconds = 300;
+
 /**
- * Runs one group and tells what came of it.
+ * Runs one group and tells what came of it. Files that touch more than their own memory run in a process each, so
+ * that one that crashes or hangs costs its own tests and no others.
  * @param {import("./test/groups.mjs").Group} group
  * @param {readonly string[]} files
  * @param {string} pattern
- * @returns {Promise<{ count: Count, reasons: Map<string, number> }>}
+ * @returns {Promise<Result>}
  */
 async function runGroup(group, files, pattern) {
   const since = Date.now();
@@ -90,73 +112,94 @@ async function runGroup(group, files, pattern) {
       reasons: new Map([[missing, files.length]]),
     };
   }
+  const total = emptyResult();
+  const output = followOutput((text) => console.log(text.replace(/^/gm, "     ")));
+  const hide = showProgress(group.name, output.seen);
+  for (const batch of group.together === true || group.guest !== undefined
+    ? [files]
+    : files.map((file) => [file])) {
+    const left = group.seconds - (Date.now() - since) / 1000;
+    const seconds = batch === files ? left : Math.min(left, fileSeconds);
+    if (left > 0) add(total, await runFiles(group, batch, { seconds, pattern, output }));
+    else {
+      console.log(`     ${group.name}: its ${group.seconds} s are over, not run: ${batch.join(" ")}`);
+      total.count.failed += batch.length;
+    }
+  }
+  hide();
+  const { passed, failed, skipped } = total.count;
+  const word = failed > 0 ? "FAIL" : "ok  ";
+  const details = `${passed} passed${failed > 0 ? `, ${failed} failed` : ""}${skipped > 0 ? `, ${skipped} skipped` : ""}`;
+  console.log(`${word} ${group.name}  ${files.length} files, ${details}  ${elapsed(since)}`);
+  return total;
+}
+
+/**
+ * Runs test files in one process.
+ * @param {import("./test/groups.mjs").Group} group
+ * @param {readonly string[]} files
+ * @param {{ seconds: number, pattern: string, output: ReturnType<typeof followOutput> }} how
+ * @returns {Promise<Result>}
+ */
+async function runFiles(group, files, { seconds, pattern, output }) {
   const report = join(tmpdir(), `weft-test-${process.pid}-${group.name}.xml`);
+  const before = { ...output.seen };
   const command = [
     ...[bun, "test", "--reporter=junit", `--reporter-outfile=${report}`, ...(group.flags ?? [])],
     ...(pattern === "" ? [] : ["--test-name-pattern", pattern]),
     ...files.map((file) => `./${file}`),
   ];
-  const output = followOutput((text) => console.log(text.replace(/^/gm, "     ")));
   const [program = "", ...args] = inGuest(group, command);
-  const hide = showProgress(group.name, output.seen);
   const { status, late } = await run(program, args, {
     cwd: root,
     env: environment(),
     // A guest ends by itself; this is for when it does not.
-    seconds: group.seconds + (group.guest === undefined ? 0 : 30),
+    seconds: seconds + (group.guest === undefined ? 0 : 30),
     output: (text) => output.write(text),
   });
-  hide();
   const cases = existsSync(report) ? parseJunit(readFileSync(report, "utf8")) : undefined;
   rmSync(report, { force: true });
-  const result = judge(group, files, { cases, status, late, output, pattern });
-  const { passed, failed, skipped } = result.count;
-  const word = failed > 0 ? "FAIL" : "ok  ";
-  const details = `${passed} passed${failed > 0 ? `, ${failed} failed` : ""}${skipped > 0 ? `, ${skipped} skipped` : ""}`;
-  console.log(`${word} ${group.name}  ${files.length} files, ${details}  ${elapsed(since)}`);
-  return result;
+  const outOfTime = late || (status === 124 && group.guest !== undefined);
+  const faults = [...faultsOf(files, { cases, status, outOfTime, pattern }, output)];
+  for (const fault of faults) console.log(`     ${group.name}: ${fault}`);
+  output.reset();
+  const outcomes = (/** @type {string} */ wanted) =>
+    cases?.filter(({ outcome }) => outcome === wanted).length;
+  return {
+    count: {
+      passed: outcomes("passed") ?? output.seen.passed - before.passed,
+      failed: (outcomes("failed") ?? output.seen.failed - before.failed) + faults.length,
+      skipped: outcomes("skipped") ?? output.seen.skipped - before.skipped,
+    },
+    reasons: skipReasons(cases ?? []),
+  };
 }
 
 /**
- * Counts a group's tests, and as a failure each whole thing that went wrong: a run that ended badly without a
- * failed test, one without a report, a file in which no test ran, namespaces left behind.
- * @param {import("./test/groups.mjs").Group} group
+ * What went wrong as a whole, each of which counts as one failure: a run out of time or without a report, one that
+ * ended badly without a failed test, a file in which no test ran, namespaces left behind.
  * @param {readonly string[]} files
  * @param {object} outcome
  * @param {import("./test/report.mjs").Case[] | undefined} outcome.cases
  * @param {number} outcome.status
- * @param {boolean} outcome.late
- * @param {ReturnType<typeof followOutput>} outcome.output
+ * @param {boolean} outcome.outOfTime
  * @param {string} outcome.pattern
+ * @param {ReturnType<typeof followOutput>} output
  */
-function judge(group, files, { cases, status, late, output, pattern }) {
-  const count =
-    cases === undefined
-      ? { passed: output.seen.passed, failed: output.seen.failed, skipped: output.seen.skipped }
-      : {
-          passed: cases.filter(({ outcome }) => outcome === "passed").length,
-          failed: cases.filter(({ outcome }) => outcome === "failed").length,
-          skipped: cases.filter(({ outcome }) => outcome === "skipped").length,
-        };
-  const fault = (/** @type {string} */ text) => {
-    console.log(`     ${group.name}: ${text}`);
-    count.failed++;
-  };
-  if (late || (status === 124 && group.guest !== undefined)) {
-    fault(`not done after ${group.seconds} s, ended in ${output.seen.file}:\n${output.last()}`);
-  } else if (cases === undefined) {
-    fault(
-      `bun test ended with status ${status} in ${output.seen.file} and left no report:\n${output.last()}`,
-    );
+function* faultsOf(files, { cases, status, outOfTime, pattern }, output) {
+  if (outOfTime) yield `out of time, ended in ${output.seen.file}\n${output.last()}`;
+  else if (cases === undefined && status === 0) yield `no test ran in ${files.join(" ")}`;
+  else if (cases === undefined) {
+    yield `bun test ended with status ${status} in ${output.seen.file} and left no report\n${output.last()}`;
   } else {
     const ran = new Set(cases.map(({ file }) => file));
-    const empty = files.filter((file) => !ran.has(file));
-    if (pattern === "") for (const file of empty) fault(`no test ran in ${file}`);
-    if (status !== 0 && count.failed === 0) fault(`bun test ended with status ${status}:\n${output.last()}`);
+    const empty = pattern === "" ? files.filter((file) => !ran.has(file)) : [];
+    for (const file of empty) yield `no test ran in ${file}`;
+    const explained = empty.length > 0 || cases.some(({ outcome }) => outcome === "failed") || pattern !== "";
+    if (status !== 0 && !explained) yield `bun test ended with status ${status}\n${output.last()}`;
   }
   const left = removeLeftovers();
-  if (left.length > 0) fault(`namespaces left behind, now removed: ${left.join(", ")}`);
-  return { count, reasons: skipReasons(cases ?? []) };
+  if (left.length > 0) yield `namespaces left behind, now removed: ${left.join(", ")}`;
 }
 
 /**
@@ -180,49 +223,42 @@ async function equip(wanted) {
 async function test() {
   const { wanted, pattern, strict } = options;
   const { chosen, homeless } = select(wanted);
-  /** @type {Count} */
-  const total = { passed: 0, failed: 0, skipped: 0 };
-  /** @type {Map<string, number>} */
-  const reasons = new Map();
+  const total = emptyResult();
+  const { count } = total;
   const none = (/** @type {string} */ name) =>
     [...select([name]).chosen.values()].every((files) => files.length === 0);
   const unknown = wanted.filter((name) => name !== "check" && none(name));
   for (const name of unknown) {
     console.log(`FAIL there is no test in "${name}"; see npm test -- --help`);
-    total.failed++;
+    count.failed++;
   }
   for (const file of homeless) {
     console.log(`FAIL ${file} is in no group; see scripts/test/groups.mjs`);
-    total.failed++;
+    count.failed++;
   }
   removeLeftovers();
   if (wanted.length === 0 || wanted.includes("check")) {
     const { passed, failed } = await check();
-    total.passed += passed;
-    total.failed += failed;
+    add(total, { count: { passed, failed, skipped: 0 }, reasons: new Map() });
   }
   const equipped = await equip(
     groups.some(({ name, bare }) => bare !== true && (chosen.get(name)?.length ?? 0) > 0),
   );
-  if (!equipped) total.failed++;
+  if (!equipped) count.failed++;
   for (const group of groups) {
     const files = chosen.get(group.name) ?? [];
-    if (files.length === 0 || (!equipped && group.bare !== true)) continue;
-    const result = await runGroup(group, files, pattern);
-    total.passed += result.count.passed;
-    total.failed += result.count.failed;
-    total.skipped += result.count.skipped;
-    for (const [reason, times] of result.reasons) reasons.set(reason, (reasons.get(reason) ?? 0) + times);
+    if (files.length > 0 && (equipped || group.bare === true))
+      add(total, await runGroup(group, files, pattern));
   }
-  if (reasons.size > 0) console.log("\nSkipped:");
-  for (const [reason, times] of reasons) console.log(`  ${times} ${reason}`);
+  if (total.reasons.size > 0) console.log("\nSkipped:");
+  for (const [reason, times] of total.reasons) console.log(`  ${times} ${reason}`);
   if (strict) {
-    total.failed += total.skipped;
-    total.skipped = 0;
+    count.failed += count.skipped;
+    count.skipped = 0;
   }
-  const skipped = total.skipped === 0 ? "" : `, ${total.skipped} skipped`;
-  console.log(`\n${total.passed} passed, ${total.failed} failed${skipped}`);
-  return total.failed === 0 && total.passed > 0 ? 0 : 1;
+  const skipped = count.skipped === 0 ? "" : `, ${count.skipped} skipped`;
+  console.log(`\n${count.passed} passed, ${count.failed} failed${skipped}`);
+  return count.failed === 0 && count.passed > 0 ? 0 : 1;
 }
 
 /** @type {ReturnType<typeof readArguments>} */

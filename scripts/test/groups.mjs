@@ -10,8 +10,9 @@ import { which } from "../lib/process.mjs";
  * @property {readonly string[]} folders whose test files are its own, unless a later group's folder is nearer
  * @property {number} seconds after which the group is ended, so that a hang costs its group and not the rest
  * @property {readonly string[]} [flags] for bun test
+ * @property {boolean} [together] whether its files run in one process, which is for those that only compute
  * @property {boolean} [bare] whether it needs neither the executables nor a peer
- * @property {{ runner: string, needs: string, package: string }} [guest] the kernel under which it runs
+ * @property {{ runner: string, needs: readonly string[], packages: string }} [guest] the kernel under which it runs
  */
 
 /** @type {readonly Group[]} */
@@ -22,9 +23,17 @@ export const groups = [
     folders: ["src", "bench"],
     seconds: 300,
     flags: ["--parallel=2"],
+    together: true,
     bare: true,
   },
-  { name: "rules", about: "the import rules' own tests", folders: ["test/rules"], seconds: 60, bare: true },
+  {
+    name: "rules",
+    about: "the import rules' own tests",
+    folders: ["test/rules"],
+    seconds: 60,
+    together: true,
+    bare: true,
+  },
   { name: "ground", about: "set-up, start, executables", folders: ["test/ground"], seconds: 600 },
   { name: "kernel", about: "this machine's kernel, in namespaces", folders: ["test/kernel"], seconds: 600 },
   {
@@ -45,14 +54,22 @@ export const groups = [
     about: "under User-Mode Linux: VLAN, IPVS, VRF and others",
     folders: ["test/kernels/uml"],
     seconds: 600,
-    guest: { runner: "test/kernels/uml-run", needs: "linux.uml", package: "user-mode-linux" },
+    guest: {
+      runner: "test/kernels/uml-run",
+      needs: ["linux.uml", "tcc", "modprobe"],
+      packages: "user-mode-linux, tcc, kmod",
+    },
   },
   {
     name: "vm",
     about: "under Debian's kernel in QEMU: nftables with those, WireGuard, SR-IOV",
     folders: ["test/kernels/vm"],
     seconds: 900,
-    guest: { runner: "test/kernels/vm-run", needs: "qemu-system-x86_64", package: "qemu-system-x86" },
+    guest: {
+      runner: "test/kernels/vm-run",
+      needs: ["qemu-system-x86_64", "modprobe"],
+      packages: "qemu-system-x86, kmod",
+    },
   },
   {
     name: "examples",
@@ -104,8 +121,10 @@ export function select(wanted) {
  * @param {Group} group
  */
 export function absent({ guest }) {
-  if (guest === undefined || which(guest.needs) !== undefined) return undefined;
-  return `needs ${guest.needs} (Debian package ${guest.package})`;
+  const missing = guest?.needs.filter((name) => which(name) === undefined) ?? [];
+  return missing.length === 0
+    ? undefined
+    : `needs ${missing.join(", ")} (Debian packages ${guest?.packages})`;
 }
 
 /**

@@ -58,25 +58,29 @@ export function followOutput(print) {
   /** @type {string[]} */
   let since = [];
   let rest = "";
-  let inError = false;
+  let inError = "";
+  const tell = () => {
+    print(since.join("\n"));
+    since = [];
+  };
   /** @param {string} line */
   const take = (line) => {
-    const outcome = /^\((pass|fail|skip|todo)\) /.exec(line)?.[1];
-    const file = /^(\S+\.test\.tsx?):$/.exec(line)?.[1];
     since.push(line);
-    if (/^# Unhandled error/.test(line)) inError = true;
-    if (
-      outcome === "fail" ||
-      (inError && /^-{10,}$/.test(line) && since.length > 2 && since.at(-2)?.startsWith("#") !== true)
-    ) {
-      print(since.join("\n"));
-      inError = false;
-    }
-    if (outcome === "pass") seen.passed++;
-    if (outcome === "fail") seen.failed++;
-    if (outcome === "skip" || outcome === "todo") seen.skipped++;
+    const file = /^(\S+\.test\.tsx?):$/.exec(line)?.[1];
+    const outcome = /^\((pass|fail|skip|todo)\) /.exec(line)?.[1];
     if (file !== undefined) seen.file = file;
-    if (outcome !== undefined || file !== undefined) since = file === undefined ? [] : [line];
+    if (outcome === "fail") {
+      seen.failed++;
+      tell();
+    } else if (outcome !== undefined) {
+      seen[outcome === "pass" ? "passed" : "skipped"]++;
+      since = [];
+    } else if (line.startsWith("# Unhandled error")) inError = "heading";
+    else if (inError !== "" && /^-{10,}$/.test(line)) {
+      // One line of dashes below the heading, one below the error.
+      if (inError === "body") tell();
+      inError = inError === "heading" ? "body" : "";
+    }
     // What a test prints without end must not fill the memory.
     if (since.length > 2000) since = since.slice(-1000);
   };
@@ -87,6 +91,12 @@ export function followOutput(print) {
       const lines = (rest + text).split("\n");
       rest = lines.pop() ?? "";
       for (const line of lines) take(line);
+    },
+    /** Forgets the lines that belong to no finished test. */
+    reset() {
+      since = [];
+      rest = "";
+      inError = "";
     },
     /** The last lines that belong to no finished test. */
     last: () => [...since, rest].slice(-60).join("\n"),

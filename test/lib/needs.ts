@@ -95,6 +95,15 @@ export const needs = {
     );
   },
 
+  /** What test/kernels/uml-run needs. */
+  get uml(): Need {
+    return (
+      needs.command("linux.uml", "user-mode-linux") ??
+      needs.command("tcc", "tcc") ??
+      needs.command("modprobe", "kmod")
+    );
+  },
+
   /** Another processor architecture's tests are not this one's. */
   arch(name: typeof process.arch): Need {
     return process.arch === name ? undefined : `needs ${name}`;
