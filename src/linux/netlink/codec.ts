@@ -38,7 +38,9 @@ export class Writer {
   }
 
   u8(value: number): void {
-    this.bytes[this.take(1)] = value;
+    // In two steps: the buffer may be another one after taking.
+    const at = this.take(1);
+    this.bytes[at] = value;
   }
 
   u16(value: number): void {
