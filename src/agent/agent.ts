@@ -9,6 +9,7 @@ import {
 import {
   type EndpointSlice,
   type KubeObject,
+  type Namespace,
   type Node,
   type Pod,
   type Resource,
@@ -24,7 +25,7 @@ import { type Kernel, openKernel } from "../linux/kernel.ts";
 import type { AgentConfig } from "./config.ts";
 import type { AgentContext, AgentInformers, Feature, FeatureState } from "./feature.ts";
 import { startHealth } from "./health.ts";
-import { trimNode, trimPod, trimService, trimSlice } from "./trim.ts";
+import { trimNamespace, trimNode, trimPod, trimService, trimSlice } from "./trim.ts";
 
 export interface AgentOptions {
   nodeName: string;
@@ -152,6 +153,7 @@ function informersOf(client: KubeClient, log: Log, signal: AbortSignal): AgentIn
     return informer;
   };
   return {
+    namespaces: () => once<Namespace>(resources.namespaces, { trim: trimNamespace }),
     nodes: () => once<Node>(resources.nodes, { trim: trimNode }),
     services: () => once<Service>(resources.services, { trim: trimService }),
     endpointSlices: () => once<EndpointSlice>(resources.endpointSlices, { trim: trimSlice }),

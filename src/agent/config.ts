@@ -32,10 +32,10 @@ export interface AgentConfig {
   readonly health: { readonly address: string; readonly port: number };
 }
 
-/** Refuses settings that contradict each other; names both fields. */
-export function checkConfig(config: AgentConfig): AgentConfig {
-  for (const cluster of config.clusterCidrs) {
-    for (const service of config.serviceCidrs) {
+/** Refuses pods' and ClusterIPs' prefixes that overlap, or more than one of a family. */
+export function checkCidrs(clusterCidrs: readonly Prefix[], serviceCidrs: readonly Prefix[]): void {
+  for (const cluster of clusterCidrs) {
+    for (const service of serviceCidrs) {
       if (cluster.overlaps(service)) {
         throw new InvalidInput("--cluster-cidr", String(cluster), `overlaps --service-cidr "${service}"`, {
           remedy: "Choose prefixes that share no address",
@@ -43,16 +43,23 @@ export function checkConfig(config: AgentConfig): AgentConfig {
       }
     }
   }
-  for (const field of ["clusterCidrs", "serviceCidrs"] as const) {
-    const flag = field === "clusterCidrs" ? "--cluster-cidr" : "--service-cidr";
-    const families = config[field].map((prefix) => prefix.family);
+  for (const [flag, cidrs] of [
+    ["--cluster-cidr", clusterCidrs],
+    ["--service-cidr", serviceCidrs],
+  ] as const) {
+    const families = cidrs.map((prefix) => prefix.family);
     if (families.length === 0) throw new InvalidInput(flag, undefined, "is missing");
     if (new Set(families).size !== families.length) {
-      throw new InvalidInput(flag, config[field].join(","), "has two prefixes of one family", {
+      throw new InvalidInput(flag, cidrs.join(","), "has two prefixes of one family", {
         remedy: "Give one IPv4 prefix, one IPv6 prefix, or one of each",
       });
     }
   }
+}
+
+/** Refuses settings that contradict each other; names both fields. */
+export function checkConfig(config: AgentConfig): AgentConfig {
+  checkCidrs(config.clusterCidrs, config.serviceCidrs);
   for (const dns of config.clusterDns) {
     if (config.clusterCidrs.some((cidr) => cidr.contains(dns))) {
       throw new InvalidInput(

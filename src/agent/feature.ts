@@ -1,6 +1,6 @@
 import type { KubeClient } from "../kube/client.ts";
 import type { Informer } from "../kube/informer.ts";
-import type { EndpointSlice, Node, Pod, Service } from "../kube/types.ts";
+import type { EndpointSlice, Namespace, Node, Pod, Service } from "../kube/types.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics.ts";
@@ -16,6 +16,7 @@ export interface FeatureState {
 
 /** What the API server last said, shared by all features: each informer starts when it is first asked for. */
 export interface AgentInformers {
+  namespaces(): Informer<Namespace>;
   nodes(): Informer<Node>;
   services(): Informer<Service>;
   endpointSlices(): Informer<EndpointSlice>;

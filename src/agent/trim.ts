@@ -1,7 +1,7 @@
 /**
  * What the agent keeps of each object: a cluster's worth of them lies in every agent's memory.
  */
-import type { EndpointSlice, Node, ObjectMeta, Pod, Service } from "../kube/types.ts";
+import type { EndpointSlice, Namespace, Node, ObjectMeta, Pod, Service } from "../kube/types.ts";
 
 function trimMeta(meta: ObjectMeta, labels = false): ObjectMeta {
   const { name, namespace, uid, resourceVersion, deletionTimestamp } = meta;
@@ -13,6 +13,11 @@ function trimMeta(meta: ObjectMeta, labels = false): ObjectMeta {
     ...(deletionTimestamp !== undefined && { deletionTimestamp }),
     ...(labels && meta.labels !== undefined && { labels: meta.labels }),
   };
+}
+
+/** The name alone. */
+export function trimNamespace({ metadata }: Namespace): Namespace {
+  return { metadata: trimMeta(metadata) };
 }
 
 /** Name, podCIDRs and addresses. */

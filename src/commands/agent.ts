@@ -3,10 +3,18 @@ import type { Feature } from "../agent/feature.ts";
 import { InvalidInput } from "../lib/errors.ts";
 import { Ip } from "../lib/ip.ts";
 import { createLog } from "../lib/log.ts";
-import { Prefix } from "../lib/prefix.ts";
 import { didYouMean } from "../lib/suggest.ts";
 import { type Command, exitStatus } from "./command.ts";
-import { integerOption, type OptionValues, optionsHelp, parseOptions, UsageError } from "./options.ts";
+import {
+  choiceOption,
+  integerOption,
+  listOption,
+  type OptionValues,
+  optionsHelp,
+  parseOptions,
+  prefixesOption,
+  UsageError,
+} from "./options.ts";
 
 const specs = {
   node: { type: "string", value: "NAME", help: "the name of this machine's Node object (required to run)" },
@@ -115,7 +123,7 @@ async function run(args: string[]): Promise<number> {
     );
   }
   const config = configOf(options);
-  const format = choice("log-format", options["log-format"] ?? "text", ["text", "json"] as const);
+  const format = choiceOption("log-format", options["log-format"] ?? "text", ["text", "json"] as const);
   const log = createLog({ format, level: options.verbose === true ? "debug" : "info" });
   const features = await featuresOf(options.features);
   if (verb === "cleanup") {
@@ -155,45 +163,21 @@ export function configOf(options: OptionValues<typeof specs>): AgentConfig {
     (options[name as keyof typeof options] as string | undefined) ??
     ((specs[name] as { default?: string }).default as string);
   return checkConfig({
-    clusterCidrs: prefixes("cluster-cidr", [text("cluster-cidr")]),
-    serviceCidrs: prefixes("service-cidr", [text("service-cidr")]),
-    nonMasqueradeCidrs: prefixes("non-masquerade-cidr", options["non-masquerade-cidr"] ?? []),
+    clusterCidrs: prefixesOption("cluster-cidr", [text("cluster-cidr")]),
+    serviceCidrs: prefixesOption("service-cidr", [text("service-cidr")]),
+    nonMasqueradeCidrs: prefixesOption("non-masquerade-cidr", options["non-masquerade-cidr"] ?? []),
     clusterDomain: text("cluster-domain").replace(/\.$/, ""),
-    clusterDns: list([text("cluster-dns")]).map((each) => Ip.parse(each, "--cluster-dns")),
-    upstreamDns: list(options["upstream-dns"] ?? []),
+    clusterDns: listOption([text("cluster-dns")]).map((each) => Ip.parse(each, "--cluster-dns")),
+    upstreamDns: listOption(options["upstream-dns"] ?? []),
     resolvConf: text("resolv-conf"),
     cniConfDir: text("cni-conf-dir"),
     cniBinDir: text("cni-bin-dir"),
-    cniInstall: choice("cni-install", text("cni-install"), ["copy", "link"] as const),
+    cniInstall: choiceOption("cni-install", text("cni-install"), ["copy", "link"] as const),
     ipamDir: text("ipam-dir"),
     bridge: linkName(text("bridge")),
     mtu: options.mtu === undefined ? undefined : integerOption("mtu", options.mtu, 1280, 65_535),
     health: addressAndPort("health-address", text("health-address")),
   });
-}
-
-function list(texts: readonly string[]): string[] {
-  return texts.flatMap((text) => text.split(",")).filter((part) => part !== "");
-}
-
-function prefixes(name: string, texts: readonly string[]): Prefix[] {
-  return list(texts).map((text) => {
-    const prefix = Prefix.parse(text, `--${name}`);
-    if (prefix.isMasked()) return prefix;
-    throw new InvalidInput(`--${name}`, text, "has bits set behind its length", {
-      remedy: `Write ${prefix.masked()}`,
-    });
-  });
-}
-
-function choice<const T extends string>(name: string, value: string, choices: readonly T[]): T {
-  const found = choices.find((each) => each === value);
-  if (found !== undefined) return found;
-  throw new InvalidInput(
-    `--${name}`,
-    value,
-    `is not one of ${choices.join(", ")}${didYouMean(value, choices)}`,
-  );
 }
 
 /** IFNAMSIZ is 16 with the final zero; the kernel refuses "/", white space, "." and "..". */

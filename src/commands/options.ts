@@ -1,5 +1,6 @@
 import { parseArgs } from "node:util";
 import { InvalidInput, WeftError } from "../lib/errors.ts";
+import { Prefix } from "../lib/prefix.ts";
 import { didYouMean } from "../lib/suggest.ts";
 
 /** One option of a command: its help and how it is written. */
@@ -111,4 +112,31 @@ export function optionsHelp(specs: OptionSpecs): string {
   });
   const width = Math.max(0, ...rows.map(([head]) => head.length));
   return rows.map(([head, help]) => `  ${head.padEnd(width)}  ${help}`).join("\n");
+}
+
+/** The parts of texts that are lists with commas. */
+export function listOption(texts: readonly string[]): string[] {
+  return texts.flatMap((text) => text.split(",")).filter((part) => part !== "");
+}
+
+/** Networks from lists with commas; host bits are refused. */
+export function prefixesOption(name: string, texts: readonly string[]): Prefix[] {
+  return listOption(texts).map((text) => {
+    const prefix = Prefix.parse(text, `--${name}`);
+    if (prefix.isMasked()) return prefix;
+    throw new InvalidInput(`--${name}`, text, "has bits set behind its length", {
+      remedy: `Write ${prefix.masked()}`,
+    });
+  });
+}
+
+/** One of a few words. */
+export function choiceOption<const T extends string>(name: string, value: string, choices: readonly T[]): T {
+  const found = choices.find((each) => each === value);
+  if (found !== undefined) return found;
+  throw new InvalidInput(
+    `--${name}`,
+    value,
+    `is not one of ${choices.join(", ")}${didYouMean(value, choices)}`,
+  );
 }

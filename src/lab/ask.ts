@@ -4,7 +4,11 @@ import type { DialResult } from "./echo.ts";
 import { nodePaths } from "./paths.ts";
 
 /** Asks a process of the lab over its Unix socket. */
-export async function ask(socket: string, path: string, query: Record<string, string> = {}): Promise<Response> {
+export async function ask(
+  socket: string,
+  path: string,
+  query: Record<string, string> = {},
+): Promise<Response> {
   const url = new URL(path, "http://lab");
   for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
   return await fetch(url, { unix: socket });
@@ -20,7 +24,10 @@ export async function dialFrom(socket: string, url: string, count = 1): Promise<
 }
 
 /** Lets it look up a name. */
-export async function lookupFrom(socket: string, name: string): Promise<{ addresses: string[]; error?: string }> {
+export async function lookupFrom(
+  socket: string,
+  name: string,
+): Promise<{ addresses: string[]; error?: string }> {
   return (await (await ask(socket, "/lookup", { name })).json()) as { addresses: string[]; error?: string };
 }
 

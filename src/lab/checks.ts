@@ -51,21 +51,28 @@ const requestsFor = (replicas: number) => Math.max(20, 14 * replicas);
 
 /** The checks for a scene, in the order in which they are shown. */
 export function planChecks(scene: Scene): Check[] {
-  return families.flatMap((family) => [
-    ...reachability(scene, family),
-    ...serviceChecks(scene, family),
-    ...leaving(scene, family),
-  ]).concat(names(scene));
+  return families
+    .flatMap((family) => [
+      ...reachability(scene, family),
+      ...serviceChecks(scene, family),
+      ...leaving(scene, family),
+    ])
+    .concat(names(scene));
 }
 
 function reachability({ pods, nodes }: Scene, family: 4 | 6): Check[] {
   const ipOf = (peer: Caller) => peer.ips.find((ip) => familyOf(ip) === family);
-  const pairs = (from: readonly Caller[], to: readonly (Caller & { port: number })[]): [Caller, Expectation][] =>
+  const pairs = (
+    from: readonly Caller[],
+    to: readonly (Caller & { port: number })[],
+  ): [Caller, Expectation][] =>
     from.flatMap((caller) =>
       to.flatMap((target): [Caller, Expectation][] => {
         const ip = ipOf(target);
         if (ip === undefined) return [];
-        return [[target, { from: caller, to: { name: target.name, ip, port: target.port }, seenAs: caller.ips }]];
+        return [
+          [target, { from: caller, to: { name: target.name, ip, port: target.port }, seenAs: caller.ips }],
+        ];
       }),
     );
   const nodeOf = new Map<Caller, string>(pods.map((pod) => [pod, pod.node]));
@@ -106,14 +113,34 @@ function serviceChecks({ pods, nodes, outside, service }: Scene, family: 4 | 6):
     {
       group,
       name: "NodePort from the fabric",
-      run: () => balanced(nodePorts.map((url) => ({ from: outside, url })), pods),
+      run: () =>
+        balanced(
+          nodePorts.map((url) => ({ from: outside, url })),
+          pods,
+        ),
     },
   ];
   if (clusterIP === undefined) return checks;
   const url = urlOf(clusterIP, service.port);
   return [
-    { group, name: "ClusterIP from pods", run: () => balanced(pods.map((from) => ({ from, url })), pods) },
-    { group, name: "ClusterIP from nodes", run: () => balanced(nodes.map((from) => ({ from, url })), pods) },
+    {
+      group,
+      name: "ClusterIP from pods",
+      run: () =>
+        balanced(
+          pods.map((from) => ({ from, url })),
+          pods,
+        ),
+    },
+    {
+      group,
+      name: "ClusterIP from nodes",
+      run: () =>
+        balanced(
+          nodes.map((from) => ({ from, url })),
+          pods,
+        ),
+    },
     ...checks,
   ];
 }
@@ -135,7 +162,8 @@ async function balanced(
       counts.set(answer.pod, (counts.get(answer.pod) ?? 0) + 1);
     }
     const failed = results.filter(({ ok }) => !ok);
-    if (failed.length > 0) return `${from.name} to ${url}: ${failed.length} of ${results.length} failed: ${errorOf(failed)}`;
+    if (failed.length > 0)
+      return `${from.name} to ${url}: ${failed.length} of ${results.length} failed: ${errorOf(failed)}`;
     const silent = pods.filter(({ name }) => !seen.has(name)).map(({ name }) => name);
     return silent.length === 0 ? undefined : `${from.name} to ${url}: no answer from ${silent.join(", ")}`;
   });
@@ -168,7 +196,8 @@ function names({ pods, service }: Scene): Check[] {
       for (const name of service.names) {
         const found = await lookupFrom(pod.socket, name);
         const got = found.addresses.join(" ");
-        if (got !== expected) return `${pod.name}: ${name} is ${got || (found.error ?? "nothing")}, not ${expected}`;
+        if (got !== expected)
+          return `${pod.name}: ${name} is ${got || (found.error ?? "nothing")}, not ${expected}`;
       }
       return undefined;
     });
@@ -180,7 +209,11 @@ function names({ pods, service }: Scene): Check[] {
     {
       group: "Names",
       name: "the Service by its short name",
-      run: () => balanced(pods.slice(0, 1).map((from) => ({ from, url })), pods),
+      run: () =>
+        balanced(
+          pods.slice(0, 1).map((from) => ({ from, url })),
+          pods,
+        ),
     },
   ];
 }
@@ -188,7 +221,10 @@ function names({ pods, service }: Scene): Check[] {
 const width = 8;
 
 /** Runs over all, some at a time; collects what is not undefined. */
-async function inParallel<T>(items: readonly T[], run: (item: T) => Promise<string | undefined>): Promise<string[]> {
+async function inParallel<T>(
+  items: readonly T[],
+  run: (item: T) => Promise<string | undefined>,
+): Promise<string[]> {
   const failures: string[] = [];
   const queue = items.values();
   const worker = async () => {

@@ -30,8 +30,9 @@ export function startControl(lab: Lab, down: () => void): { stop(): void } {
   };
   const server = Bun.serve({
     unix: `${sharedDir}/${files.control}`,
-    idleTimeout: 0,
-    async fetch(request) {
+    async fetch(request, server) {
+      // Checks and stories may be silent for longer than a usual answer takes.
+      server.timeout(request, 0);
       const url = new URL(request.url);
       const route = routes[`${request.method} ${url.pathname}`];
       if (route === undefined) return new Response("no such thing\n", { status: 404 });

@@ -46,7 +46,8 @@ export function createFabric(kernel: Kernel): void {
   sysctl.write("net.ipv4.ip_forward", 1);
   sysctl.write("net.ipv6.conf.all.forwarding", 1);
   rtnl.links.add({ kind: "bridge", name: fabric.bridge, up: true });
-  for (const address of fabric.prefixes) rtnl.addresses.add({ link: fabric.bridge, address, flags: ["nodad"] });
+  for (const address of fabric.prefixes)
+    rtnl.addresses.add({ link: fabric.bridge, address, flags: ["nodad"] });
 }
 
 /** Makes a host: its namespace, its link to the bridge, addresses and default routes. */
@@ -57,12 +58,12 @@ export function addHost(kernel: Kernel, name: string, number: number): void {
     name: portName(number),
     master: fabric.bridge,
     up: true,
-    peer: { name: fabric.nodeLink, netns: { name }, up: true },
+    peer: { name: fabric.nodeLink, netns: { name } },
   });
   const host = openKernel({ name });
   try {
     const { rtnl } = host;
-    rtnl.links.set("lo", { up: true });
+    for (const link of ["lo", fabric.nodeLink]) rtnl.links.set(link, { up: true });
     for (const address of hostAddresses(number)) {
       rtnl.addresses.add({ link: fabric.nodeLink, address, flags: ["nodad"] });
     }

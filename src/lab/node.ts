@@ -1,12 +1,13 @@
+import { selfCommand } from "../lib/self.ts";
 import { closeSync, openSync, writeFileSync } from "node:fs";
 import type { Log } from "../lib/log.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import { netnsPath } from "../linux/netns.ts";
+import type { NodePeer } from "./checks.ts";
 import { spawnIn } from "./container.ts";
 import { addHost, hostAddresses, nodeNumber, removeHost } from "./fabric.ts";
 import type { KubeletSpec } from "./kubelet/serve.ts";
 import { makeDir, nodePaths } from "./paths.ts";
-import { selfCommand } from "./self.ts";
 
 /** What all nodes of a lab share. */
 export interface ClusterSettings {
@@ -38,6 +39,11 @@ export class LabNode {
 
   get agentPid(): number | undefined {
     return this.#agent?.pid;
+  }
+
+  /** The node as a caller and a target of checks. */
+  peer(port: number): NodePeer {
+    return { name: this.name, ips: this.addresses, port, socket: nodePaths(this.name).kubeletSocket };
   }
 
   /** Connects the node and starts its processes. */
@@ -78,7 +84,13 @@ export class LabNode {
 
   #startKubelet(settings: ClusterSettings): void {
     const { clusterDns, clusterDomain, logsDir } = settings;
-    const spec: KubeletSpec = { node: this.name, addresses: this.addresses, clusterDns, clusterDomain, logsDir };
+    const spec: KubeletSpec = {
+      node: this.name,
+      addresses: this.addresses,
+      clusterDns,
+      clusterDomain,
+      logsDir,
+    };
     this.#kubelet = this.#spawn("kubelet", ["lab", "kubelet", JSON.stringify(spec)], logsDir);
   }
 

@@ -19,7 +19,13 @@ export const plain: Palette = {
 
 const sgr = (code: number) => (text: string) => `\x1b[${code}m${text}\x1b[0m`;
 
-export const coloured: Palette = { strong: sgr(1), soft: sgr(2), good: sgr(32), bad: sgr(31), accent: sgr(36) };
+export const coloured: Palette = {
+  strong: sgr(1),
+  soft: sgr(2),
+  good: sgr(32),
+  bad: sgr(31),
+  accent: sgr(36),
+};
 
 /** The lab as a tree: the fabric, its nodes, their bridges, pods and routes, then the Services. */
 export function drawLab(status: LabStatus, palette: Palette = plain): string {
@@ -33,7 +39,10 @@ export function drawLab(status: LabStatus, palette: Palette = plain): string {
     ...status.services.map(
       (service) =>
         `${strong(`service ${service.namespace}/${service.name}`)}  ${accent(service.clusterIPs.join("  "))}  ${service.ports
-          .map(({ port, nodePort, protocol }) => `${protocol} ${port}${nodePort === undefined ? "" : `, NodePort ${nodePort}`}`)
+          .map(
+            ({ port, nodePort, protocol }) =>
+              `${protocol} ${port}${nodePort === undefined ? "" : `, NodePort ${nodePort}`}`,
+          )
           .join("; ")}`,
     ),
   ];

@@ -35,7 +35,14 @@ export async function tellStory(stage: Stage, emit: (result: CheckResult) => voi
     } catch (error) {
       [ok, good, detail] = [false, false, explain(error)];
     }
-    emit({ kind: "check", group: "Changes", name, ok, detail, milliseconds: Math.round(performance.now() - start) });
+    emit({
+      kind: "check",
+      group: "Changes",
+      name,
+      ok,
+      detail,
+      milliseconds: Math.round(performance.now() - start),
+    });
   };
   await chapter("a pod is killed", async () => {
     const [victim] = stage.readyPods();
@@ -78,7 +85,8 @@ export async function tellStory(stage: Stage, emit: (result: CheckResult) => voi
     while (!over) {
       const results = await dialFrom(caller.socket, stage.serviceUrl(), 5);
       const failed = results.find(({ ok }) => !ok);
-      if (failed !== undefined) throw new WeftError("lab-story", `a request failed meanwhile: ${failed.error}`);
+      if (failed !== undefined)
+        throw new WeftError("lab-story", `a request failed meanwhile: ${failed.error}`);
       asked += results.length;
     }
     await restarted;
@@ -99,7 +107,10 @@ function stopwatch(): () => string {
 }
 
 /** Waits until the pods are as wanted and the Service is answered by exactly them. */
-async function follow(stage: Stage, wanted: (pods: { name: string; node: string }[]) => boolean): Promise<void> {
+async function follow(
+  stage: Stage,
+  wanted: (pods: { name: string; node: string }[]) => boolean,
+): Promise<void> {
   const end = performance.now() + deadline;
   let last = "";
   while (performance.now() < end) {

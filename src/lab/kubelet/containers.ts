@@ -1,8 +1,8 @@
 import { closeSync, openSync } from "node:fs";
 import type { Container } from "../../kube/types.ts";
 import { type Clock, sleep } from "../../lib/clock.ts";
+import { selfCommand } from "../../lib/self.ts";
 import { type ContainerSpec, spawnIn } from "../container.ts";
-import { selfCommand } from "../self.ts";
 import { probeOnce } from "./probe.ts";
 import type { ContainerState } from "./status.ts";
 

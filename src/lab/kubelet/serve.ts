@@ -1,7 +1,7 @@
 import { watch } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
-import { createKubeClient } from "../../kube/index.ts";
 import { loadClientConfig } from "../../kube/config.ts";
+import { createKubeClient } from "../../kube/index.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { explain } from "../../lib/errors.ts";
 import { createLog } from "../../lib/log.ts";
@@ -49,7 +49,9 @@ export async function serveKubelet(spec: KubeletSpec, signal: AbortSignal): Prom
     signal,
     networkReady: () => ({
       ready: confs.found(),
-      message: confs.found() ? "kubelet is posting ready status" : `no network configuration in ${paths.confDir}`,
+      message: confs.found()
+        ? "kubelet is posting ready status"
+        : `no network configuration in ${paths.confDir}`,
     }),
     onNetworkChange: confs.onChange,
   });

@@ -1,0 +1,122 @@
+import {
+  createZone,
+  type DnsServer,
+  metricsSnapshot,
+  startDnsServer,
+  type Zone,
+} from "../../dns/index.ts";
+import { sliceRecords, serviceRecords } from "../../dns/kubernetes.ts";
+import { explain } from "../../lib/errors.ts";
+import type { Ip } from "../../lib/ip.ts";
+import { Prefix } from "../../lib/prefix.ts";
+import { isExists, isNotFound } from "../../linux/errors.ts";
+import type { Kernel } from "../../linux/kernel.ts";
+import { RTPROT_WEFT } from "../../linux/route/route.ts";
+import { ReconcileLoop } from "../../reconcile/loop.ts";
+import type { AgentContext, Feature } from "../feature.ts";
+
+const port = 53;
+const link = "lo";
+
+/**
+ * Answers the cluster's names on this node itself, at the cluster's DNS addresses, which the loopback link gets: pods
+ * and the node ask without leaving the node. What is not of the cluster is forwarded.
+ */
+export const dns: Feature = {
+  name: "dns",
+
+  async run(context) {
+    const { clock, config, kernel, log, report, signal } = context;
+    const zone = createZone({
+      domain: config.clusterDomain,
+      reversePrefixes: [...config.serviceCidrs, ...config.clusterCidrs].map(String),
+      nameservers: config.clusterDns.map(String),
+    });
+    const synced = follow(context, zone);
+    const server = await startDnsServer({ listen: [], zone, forward: forwarding(context), log });
+    registerMetrics(context, server, zone);
+    const loop = new ReconcileLoop(
+      async () => {
+        for (const address of config.clusterDns) {
+          addAddress(kernel, address);
+          const endpoint = { address: String(address), port };
+          const listening = server.listening.some((each) => each.address === endpoint.address);
+          if (!listening) await server.listen(endpoint);
+        }
+        report("ready", `answers at ${config.clusterDns.join(" and ")}`);
+      },
+      { clock, signal, onError: (error) => report("failing", explain(error)) },
+    );
+    report("starting", "waiting for the API server to list Services and EndpointSlices");
+    // Answers before the first list would deny names that exist.
+    await synced.catch(() => {});
+    if (!signal.aborted) loop.trigger();
+    const monitor = kernel.rtnl.monitor("addresses");
+    signal.addEventListener("abort", () => void monitor.close(), { once: true });
+    for await (const event of monitor) {
+      if (signal.aborted) break;
+      const lost = event.object === "address" && event.action === "delete";
+      if (event.object === "overrun" || (lost && isOurs(config.clusterDns, event.address.address))) loop.trigger();
+    }
+    server.close();
+  },
+
+  async cleanup({ config, kernel, log }) {
+    for (const address of config.clusterDns) {
+      try {
+        kernel.rtnl.addresses.delete({ link, address: Prefix.host(address) });
+        log.info("Removed the DNS address", { address: String(address) });
+      } catch (error) {
+        if (!isNotFound(error)) throw error;
+      }
+    }
+  },
+};
+
+const isOurs = (addresses: readonly Ip[], lost: Prefix) => addresses.some((address) => address.equals(lost.ip));
+
+function addAddress({ rtnl }: Kernel, address: Ip): void {
+  try {
+    rtnl.addresses.add({ link, address: Prefix.host(address), scope: "host", protocol: RTPROT_WEFT });
+  } catch (error) {
+    if (!isExists(error)) throw error;
+  }
+}
+
+function forwarding({ config }: AgentContext): { upstreams: readonly string[]; resolvConf?: string } {
+  if (config.upstreamDns.length > 0) return { upstreams: config.upstreamDns };
+  return { upstreams: [], resolvConf: config.resolvConf };
+}
+
+/** Keeps the zone as the API has it. Resolves when the first lists are in. */
+function follow({ informers }: AgentContext, zone: Zone): Promise<unknown> {
+  const namespaces = informers.namespaces();
+  const services = informers.services();
+  const slices = informers.endpointSlices();
+  namespaces.on({
+    add: ({ metadata }) => zone.setNamespace(metadata.name),
+    delete: ({ metadata }) => zone.deleteNamespace(metadata.name),
+  });
+  services.on({
+    add: (service) => zone.setService(serviceRecords(service)),
+    update: (service) => zone.setService(serviceRecords(service)),
+    delete: ({ metadata }) => zone.deleteService(metadata.namespace ?? "", metadata.name),
+  });
+  slices.on({
+    add: (slice) => zone.setEndpointSlice(sliceRecords(slice)),
+    update: (slice) => zone.setEndpointSlice(sliceRecords(slice)),
+    delete: ({ metadata }) => zone.deleteEndpointSlice(metadata.namespace ?? "", metadata.name),
+  });
+  return Promise.all([namespaces.synced, services.synced, slices.synced]);
+}
+
+function registerMetrics({ metrics }: AgentContext, server: DnsServer, zone: Zone): void {
+  const by = (name: "queries" | "responses", label: string) => () =>
+    Object.entries(metricsSnapshot(server.metrics)[name]).map(([key, value]) => ({ labels: { [label]: key }, value }));
+  metrics.register("counter", "weft_dns_queries_total", "Queries, by type", by("queries", "type"));
+  metrics.register("counter", "weft_dns_responses_total", "Responses, by code", by("responses", "rcode"));
+  metrics.register("counter", "weft_dns_cache_hits_total", "Forwarded names found in the cache", () => server.metrics.cacheHits);
+  metrics.register("counter", "weft_dns_forwards_total", "Queries sent upstream", () => server.metrics.forwards);
+  metrics.register("counter", "weft_dns_forward_failures_total", "Upstream tries without answer", () => server.metrics.forwardFailures);
+  metrics.register("gauge", "weft_dns_names", "Names with records in the cluster's zone", () => zone.size);
+}

@@ -1,0 +1,280 @@
+import { checkCidrs } from "../agent/config.ts";
+import type { DaemonOptions, LabRecord } from "../lab/daemon.ts";
+import type { LabEvent, LabStatus } from "../lab/model.ts";
+import { InvalidInput, WeftError } from "../lib/errors.ts";
+import { didYouMean } from "../lib/suggest.ts";
+import { type Command, exitStatus } from "./command.ts";
+import { integerOption, optionsHelp, parseOptions, prefixesOption, UsageError } from "./options.ts";
+
+const upSpecs = {
+  nodes: { type: "string", value: "N", help: "how many nodes, 1 to 20", default: "3" },
+  "api-port": {
+    type: "string",
+    value: "PORT",
+    help: "port of 127.0.0.1 for the API server, 0 for any free one",
+    default: "0",
+  },
+  "cluster-cidr": {
+    type: "string",
+    value: "PREFIX[,PREFIX]",
+    help: "all pods' prefixes",
+    default: "10.244.0.0/16,fd00:10:244::/56",
+  },
+  "service-cidr": {
+    type: "string",
+    value: "PREFIX[,PREFIX]",
+    help: "all ClusterIPs' prefixes",
+    default: "10.96.0.0/16,fd00:10:96::/112",
+  },
+} as const;
+const runSpecs = {
+  ...upSpecs,
+  once: { type: "boolean", help: "end after the checks; the exit status is the verdict" },
+} as const;
+const json = { json: { type: "boolean", help: "for programs" } } as const;
+const execSpecs = {
+  namespace: { type: "string", short: "n", value: "NAME", help: "the pod's namespace", default: "default" },
+} as const;
+
+const help = `Usage: weft lab COMMAND [options]
+
+A cluster's network on this machine: a fabric, nodes and pods as network namespaces with the real kernel, an embedded
+Kubernetes API server, a real agent on each node. The host's own network is not touched.
+
+  run         bring the lab up, check it, tell the story of changes, draw it; Ctrl-C takes it down
+  up          bring it up and leave it running
+  status      what there is: nodes, pods, addresses, routes  [--json]
+  check       run the checks  [--json]
+  exec POD -- CMD [ARGS]   run a command of this machine in a pod's network
+  kubeconfig  print the path of the kubeconfig for kubectl
+  down        end it
+
+Options of run and up:
+${optionsHelp(runSpecs)}
+
+Options of exec:
+${optionsHelp(execSpecs)}
+
+The lab's folder is /run/weft-lab for root, else in $XDG_RUNTIME_DIR or /tmp; $WEFT_LAB_DIR names another one, so that
+several labs can run side by side.
+`;
+
+const verbs: Readonly<Record<string, (args: string[]) => Promise<number>>> = {
+  run,
+  up,
+  status,
+  check,
+  exec,
+  kubeconfig,
+  down,
+};
+
+/** The lab's own processes, started by the verbs above; not for people. */
+const roles: Readonly<Record<string, (json: string) => Promise<number>>> = {
+  daemon: async (text) => await (await import("../lab/daemon.ts")).runDaemon(JSON.parse(text)),
+  inside: async (text) => {
+    await (await import("../lab/inside.ts")).runInside(JSON.parse(text));
+    return exitStatus.ok;
+  },
+  kubelet: async (text) => {
+    const abort = new AbortController();
+    process.on("SIGTERM", () => abort.abort());
+    await (await import("../lab/kubelet/serve.ts")).serveKubelet(JSON.parse(text), abort.signal);
+    return exitStatus.ok;
+  },
+  container: async (text) => {
+    (await import("../lab/container.ts")).runContainer(text);
+    return await new Promise<never>(() => {});
+  },
+  echo: async (text) => {
+    (await import("../lab/echo.ts")).startEcho(JSON.parse(text));
+    return await new Promise<never>(() => {});
+  },
+};
+
+async function main(args: string[]): Promise<number> {
+  const [verb, ...rest] = args;
+  const role = verb !== undefined && Object.hasOwn(roles, verb) ? roles[verb] : undefined;
+  if (role !== undefined && rest[0] !== undefined) return await role(rest[0]);
+  const found = verb !== undefined && Object.hasOwn(verbs, verb) ? verbs[verb] : undefined;
+  if (found !== undefined) return await found(rest);
+  const problem =
+    verb === undefined ? "missing a command" : `there is no "${verb}"${didYouMean(verb, Object.keys(verbs))}`;
+  throw new UsageError(`weft lab: ${problem}`, "See weft lab --help");
+}
+
+/** The options of `run` and `up`, checked before anything is made. */
+function daemonOptions(options: { [K in keyof typeof upSpecs]?: string }): DaemonOptions {
+  const text = (name: keyof typeof upSpecs) => options[name] ?? upSpecs[name].default;
+  const clusterCidrs = prefixesOption("cluster-cidr", [text("cluster-cidr")]);
+  const serviceCidrs = prefixesOption("service-cidr", [text("service-cidr")]);
+  checkCidrs(clusterCidrs, serviceCidrs);
+  return {
+    nodes: integerOption("nodes", text("nodes"), 1, 20),
+    apiPort: integerOption("api-port", text("api-port"), 0, 65_535),
+    clusterCidrs: clusterCidrs.map(String),
+    serviceCidrs: serviceCidrs.map(String),
+    clusterDns: serviceCidrs.map((cidr) => String(cidr.ip.add(10))),
+    clusterDomain: "cluster.local",
+  };
+}
+
+async function run(args: string[]): Promise<number> {
+  const { options } = parseOptions("lab run", args, runSpecs);
+  const settings = daemonOptions(options);
+  const lab = await import("../lab/daemon.ts");
+  refuseSecond(lab.findLab());
+  const { LabView } = await import("../lab/view.ts");
+  const view = new LabView(process.stdout);
+  const daemon = lab.spawnDaemon(settings, true);
+  let interrupted = false;
+  const interrupt = Promise.withResolvers<void>();
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.on(signal, () => {
+      interrupted = true;
+      interrupt.resolve();
+      daemon.kill("SIGTERM");
+    });
+  }
+  try {
+    const socket = await lab.waitForControl(daemon);
+    const ok =
+      (await view.show(await control(socket, "GET", "/events"))) &&
+      [
+        await view.show(await control(socket, "POST", "/check")),
+        await view.show(await control(socket, "POST", "/story")),
+      ].every(Boolean);
+    view.picture((await (await control(socket, "GET", "/status")).json()) as LabStatus);
+    if (options.once === true || !ok) return ok ? exitStatus.ok : exitStatus.failure;
+    view.goOn();
+    await Promise.race([interrupt.promise, daemon.exited]);
+    return exitStatus.ok;
+  } catch (error) {
+    if (interrupted) return 130;
+    throw error;
+  } finally {
+    view.taking();
+    daemon.kill("SIGTERM");
+    await daemon.exited;
+  }
+}
+
+async function up(args: string[]): Promise<number> {
+  const { options } = parseOptions("lab up", args, upSpecs);
+  const settings = daemonOptions(options);
+  const lab = await import("../lab/daemon.ts");
+  refuseSecond(lab.findLab());
+  const { LabView } = await import("../lab/view.ts");
+  const view = new LabView(process.stdout);
+  const daemon = lab.spawnDaemon(settings, false);
+  const cancel = () => {
+    daemon.kill("SIGTERM");
+    void daemon.exited.then(() => process.exit(130));
+  };
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, cancel);
+  const ok = await view.show(await control(await lab.waitForControl(daemon), "GET", "/events"));
+  if (!ok) {
+    daemon.kill("SIGTERM");
+    await daemon.exited;
+    return exitStatus.failure;
+  }
+  daemon.unref();
+  view.goOn();
+  return exitStatus.ok;
+}
+
+async function status(args: string[]): Promise<number> {
+  const { options } = parseOptions("lab status", args, json);
+  const { socket } = await runningLab();
+  const said = (await (await control(socket, "GET", "/status")).json()) as LabStatus;
+  if (options.json === true) console.log(JSON.stringify(said, null, 2));
+  else {
+    const { LabView } = await import("../lab/view.ts");
+    new LabView(process.stdout).picture(said);
+  }
+  return exitStatus.ok;
+}
+
+async function check(args: string[]): Promise<number> {
+  const { options } = parseOptions("lab check", args, json);
+  const { socket } = await runningLab();
+  const answer = await control(socket, "POST", "/check");
+  if (options.json !== true) {
+    const { LabView } = await import("../lab/view.ts");
+    return (await new LabView(process.stdout).show(answer)) ? exitStatus.ok : exitStatus.failure;
+  }
+  const { readEvents } = await import("../lab/streams.ts");
+  const events: LabEvent[] = [];
+  for await (const event of readEvents<LabEvent>(answer)) events.push(event);
+  const verdict = events.find((event) => event.kind === "verdict");
+  console.log(JSON.stringify({ verdict, checks: events.filter((event) => event.kind === "check") }, null, 2));
+  return verdict?.ok === true ? exitStatus.ok : exitStatus.failure;
+}
+
+async function exec(args: string[]): Promise<number> {
+  const { options, positionals, rest } = parseOptions("lab exec", args, execSpecs, {
+    min: 1,
+    max: 1,
+    names: "POD",
+  });
+  if (rest.length === 0)
+    throw new UsageError("weft lab exec: missing the command", "weft lab exec POD -- CMD [ARGS]");
+  const { record, socket } = await runningLab();
+  const { execInPod } = await import("../lab/exec.ts");
+  // Also as kubectl writes it: NAMESPACE/POD and pod/POD.
+  const [first = "", second] = (positionals[0] ?? "").split("/");
+  const namespace = second === undefined || first === "pod" ? (options.namespace ?? "default") : first;
+  return await execInPod(record, socket, namespace, second ?? first, rest);
+}
+
+async function kubeconfig(args: string[]): Promise<number> {
+  parseOptions("lab kubeconfig", args, {});
+  const { socket } = await runningLab();
+  const said = (await (await control(socket, "GET", "/status")).json()) as LabStatus;
+  console.log(said.kubeconfig);
+  return exitStatus.ok;
+}
+
+async function down(args: string[]): Promise<number> {
+  parseOptions("lab down", args, {});
+  const { endLab } = await import("../lab/daemon.ts");
+  const { record } = await runningLab();
+  await endLab(record);
+  console.log("The lab is down.");
+  return exitStatus.ok;
+}
+
+async function runningLab(): Promise<{ record: LabRecord; socket: string }> {
+  const { findLab } = await import("../lab/daemon.ts");
+  const { files, labDir } = await import("../lab/paths.ts");
+  const record = findLab();
+  if (record === undefined)
+    throw new WeftError("lab-down", "no lab is running", { remedy: "Start one: weft lab up" });
+  return { record, socket: `${labDir()}/${files.control}` };
+}
+
+function refuseSecond(record: LabRecord | undefined): void {
+  if (record === undefined) return;
+  throw new InvalidInput("lab", `process ${record.pid}`, "is a lab that runs already", {
+    remedy: "Use it (weft lab status), end it (weft lab down), or give another folder in $WEFT_LAB_DIR",
+  });
+}
+
+/** Asks the lab; its errors become ours. */
+async function control(socket: string, method: string, path: string): Promise<Response> {
+  let answer: Response;
+  try {
+    answer = await fetch(`http://lab${path}`, { method, unix: socket });
+  } catch (error) {
+    throw new WeftError("lab-silent", "the lab does not answer", {
+      remedy: "End it: weft lab down",
+      cause: error,
+    });
+  }
+  if (answer.ok) return answer;
+  const { error } = (await answer.json()) as { error: string };
+  throw new WeftError("lab", error);
+}
+
+const command: Command = { name: "lab", summary: "a whole cluster network on this machine", help, run: main };
+export default command;

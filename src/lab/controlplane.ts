@@ -1,0 +1,1 @@
+import type { LabOptions } from "./lab.ts";

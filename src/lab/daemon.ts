@@ -1,0 +1,194 @@
+import { selfCommand } from "../lib/self.ts";
+import { existsSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { connect, createServer, type Server, type Socket } from "node:net";
+import { InvalidInput, WeftError } from "../lib/errors.ts";
+import type { LabOptions } from "./lab.ts";
+import { files, labDir, makeDir } from "./paths.ts";
+
+/** What `lab.json` in the lab's folder says. */
+export interface LabRecord {
+  /** The process that keeps the lab on the host. */
+  pid: number;
+  /** Start of that process in clock ticks since boot: tells it from a later one with the same number. */
+  started: string;
+  apiPort: number;
+}
+
+export type DaemonOptions = Omit<LabOptions, "hostApiPort" | "hostKubeconfig"> & {
+  /** Port of 127.0.0.1 for the API server; 0 for any free one. */
+  apiPort: number;
+};
+
+/** The running lab, if there is one; what a killed one left behind is removed. */
+export function findLab(): LabRecord | undefined {
+  const file = `${labDir()}/${files.state}`;
+  let record: LabRecord;
+  try {
+    record = JSON.parse(readFileSync(file, "utf8")) as LabRecord;
+  } catch {
+    return undefined;
+  }
+  if (startOf(record.pid) === record.started) return record;
+  rmSync(labDir(), { recursive: true, force: true });
+  return undefined;
+}
+
+/** The 22nd field of /proc/PID/stat; undefined where there is no such process. */
+function startOf(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return fields[0] === "Z" ? undefined : fields[19];
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * The process behind `weft lab daemon`: stays on the host, carries the API server's port in, and holds the lab's own
+ * namespaces: they end with it, however it ends. When standard input is a pipe, its end ends the lab.
+ */
+export async function runDaemon(options: DaemonOptions): Promise<number> {
+  const dir = labDir();
+  const server = await listen(options.apiPort, `${dir}/${files.apiSocket}`);
+  const address = server.address();
+  const apiPort = typeof address === "object" && address !== null ? address.port : 0;
+  const record: LabRecord = { pid: process.pid, started: startOf(process.pid) ?? "", apiPort };
+  writeFileSync(`${dir}/${files.state}`, JSON.stringify(record));
+  const lab: LabOptions & { dir: string } = {
+    ...options,
+    hostApiPort: apiPort,
+    hostKubeconfig: `${dir}/${files.kubeconfig}`,
+    dir,
+  };
+  const log = openSync(`${dir}/${files.log}`, "a");
+  const inside = Bun.spawn([...insideCommand(), JSON.stringify(lab)], {
+    stdin: "ignore",
+    stdout: log,
+    stderr: log,
+  });
+  const stop = () =>
+    void fetch("http://lab/down", { method: "POST", unix: `${dir}/${files.control}` }).catch(() =>
+      inside.kill("SIGKILL"),
+    );
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, stop);
+  process.stdin.on("end", stop).on("error", stop).resume();
+  const code = await inside.exited;
+  server.close();
+  if (code === 0) rmSync(dir, { recursive: true, force: true });
+  return code;
+}
+
+/** Namespaces of its own, in which process 1 dies with its parent, and everything with process 1. */
+function insideCommand(): string[] {
+  const user = process.getuid?.() === 0 ? [] : ["--user", "--map-root-user"];
+  return [
+    ...["setpriv", "--pdeathsig", "KILL"],
+    ...["unshare", ...user, "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"],
+    ...[...selfCommand(), "lab", "inside"],
+  ];
+}
+
+/** Listens on the host's loopback and passes connections on to the lab's API socket. */
+async function listen(port: number, socketPath: string): Promise<Server> {
+  const server = createServer((client) => {
+    const upstream: Socket = connect(socketPath);
+    for (const [from, to] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const) {
+      from.pipe(to);
+      from.on("error", () => to.destroy());
+      from.on("close", () => to.destroy());
+    }
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EADDRINUSE") return reject(error);
+      reject(
+        new InvalidInput("--api-port", port, "is in use by another process on 127.0.0.1", {
+          remedy: "Choose another port, or 0 for any free one",
+          cause: error,
+        }),
+      );
+    });
+    server.listen(port, "127.0.0.1", resolve);
+  });
+  return server;
+}
+
+/** Whether the kernel lets this user make the lab's namespaces; throws one sentence why not. */
+export function checkNamespaces(): void {
+  const user = process.getuid?.() === 0 ? [] : ["--user", "--map-root-user"];
+  let said: string;
+  try {
+    const tried = Bun.spawnSync([
+      "unshare",
+      ...user,
+      "--net",
+      "--mount",
+      "--pid",
+      "--fork",
+      "--mount-proc",
+      "true",
+    ]);
+    if (tried.exitCode === 0) return;
+    said = tried.stderr.toString().trim();
+  } catch (error) {
+    said = `"unshare" of util-linux cannot be started: ${error}`;
+  }
+  throw new WeftError(
+    "lab-namespaces",
+    `the lab needs namespaces of its own, which the kernel refuses: ${said}`,
+    {
+      remedy:
+        user.length === 0
+          ? "Give this machine or container the right to make namespaces (CAP_SYS_ADMIN)"
+          : "Run it as root, or allow user namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)",
+    },
+  );
+}
+
+/** Starts a daemon of its own session. `bound`: it ends when the caller does; else it stays. */
+export function spawnDaemon(options: DaemonOptions, bound: boolean): Bun.Subprocess {
+  checkNamespaces();
+  const dir = labDir();
+  makeDir(dir);
+  makeDir(`${dir}/${files.logs}`);
+  const log = openSync(`${dir}/${files.log}`, "a");
+  return Bun.spawn([...selfCommand(), "lab", "daemon", JSON.stringify(options)], {
+    stdin: bound ? "pipe" : "ignore",
+    stdout: log,
+    stderr: log,
+    detached: true,
+  });
+}
+
+/** Resolves when the control socket is there; throws what the daemon said where it ended before. */
+export async function waitForControl(daemon: Bun.Subprocess): Promise<string> {
+  const dir = labDir();
+  const socket = `${dir}/${files.control}`;
+  for (;;) {
+    if (existsSync(socket)) return socket;
+    const code = await Promise.race([daemon.exited, Bun.sleep(10)]);
+    if (typeof code !== "number") continue;
+    const log = readFileSync(`${dir}/${files.log}`, "utf8").trim().split("\n");
+    rmSync(dir, { recursive: true, force: true });
+    throw new WeftError("lab-daemon", log.at(-1) ?? `the lab ended with ${code} before it was up`);
+  }
+}
+
+/** Asks the lab's keeper to end it; insists where it does not within ten seconds. Resolves when it is gone. */
+export async function endLab(record: LabRecord): Promise<void> {
+  process.kill(record.pid, "SIGTERM");
+  const insist = performance.now() + 10_000;
+  let insisted = false;
+  while (startOf(record.pid) === record.started) {
+    if (!insisted && performance.now() > insist) {
+      insisted = true;
+      process.kill(record.pid, "SIGKILL");
+    }
+    await Bun.sleep(10);
+  }
+  rmSync(labDir(), { recursive: true, force: true });
+}

@@ -1,0 +1,99 @@
+import type { WriteStream } from "node:tty";
+import type { CheckResult, LabEvent, LabStatus } from "./model.ts";
+import { coloured, drawLab, type Palette, plain } from "./picture.ts";
+import { readEvents } from "./streams.ts";
+
+const spinner = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏";
+
+/** What the lab shows while it works: progress, the table of checks as it fills, the picture. */
+export class LabView {
+  readonly #out: WriteStream;
+  readonly #palette: Palette;
+  readonly #live: boolean;
+  #group = "";
+  #turn: Timer | undefined;
+
+  constructor(out: WriteStream) {
+    this.#out = out;
+    this.#live = out.isTTY === true;
+    this.#palette = this.#live && process.env.NO_COLOR === undefined ? coloured : plain;
+  }
+
+  /** Shows a stream of events to its end. True where its verdict is good. */
+  async show(response: Response): Promise<boolean> {
+    const { good, bad, soft, strong } = this.#palette;
+    let ok = false;
+    this.#wait("...");
+    try {
+      for await (const event of readEvents<LabEvent>(response)) {
+        this.#clear();
+        if (event.kind === "progress") {
+          this.#line(`${soft(`${(event.at / 1000).toFixed(2).padStart(6)} s`)}  ${event.message}`);
+        } else if (event.kind === "check") this.#row(event);
+        else {
+          ok = event.ok;
+          this.#group = "";
+          this.#line(`${(ok ? good : bad)(strong(event.message))}\n`);
+        }
+        this.#wait(event.kind === "check" ? event.group : "...");
+      }
+    } finally {
+      this.#clear();
+    }
+    return ok;
+  }
+
+  #row({ group, name, ok, detail, milliseconds }: CheckResult): void {
+    const { good, bad, soft, strong } = this.#palette;
+    if (group !== this.#group) this.#line(strong(group));
+    this.#group = group;
+    const mark = ok ? good("✓") : bad("✗");
+    this.#line(`  ${mark} ${name.padEnd(38)} ${detail}  ${soft(`${milliseconds} ms`)}`);
+  }
+
+  /** The lab as a tree. */
+  picture(status: LabStatus): void {
+    this.#line(`${drawLab(status, this.#palette)}\n`);
+  }
+
+  /** What one can do next. */
+  goOn(): void {
+    const { soft } = this.#palette;
+    this.#line(
+      [
+        "The lab is up. Go on with",
+        `  weft lab status                                 ${soft("nodes, pods, addresses, routes")}`,
+        `  weft lab exec POD -- ip address                 ${soft("any command of this machine in a pod's network")}`,
+        "  export KUBECONFIG=$(weft lab kubeconfig)",
+        `  kubectl get pods -o wide                        ${soft("or scale, apply, delete, watch")}`,
+        `  weft lab down                                   ${soft("ends it; so does Ctrl-C here")}`,
+      ].join("\n"),
+    );
+  }
+
+  /** The lab goes; nothing of it stays. */
+  taking(): void {
+    this.#clear();
+    this.#line(this.#palette.soft("Taking the lab down"));
+  }
+
+  #line(text: string): void {
+    this.#out.write(`${text}\n`);
+  }
+
+  /** On a terminal, a last line that moves while something is awaited. */
+  #wait(what: string): void {
+    if (!this.#live) return;
+    let frame = 0;
+    this.#turn = setInterval(() => {
+      this.#out.write(`\r${spinner[frame++ % spinner.length]} ${what}\x1b[K`);
+    }, 80);
+  }
+
+  #clear(): void {
+    if (this.#turn === undefined) return;
+    clearInterval(this.#turn);
+    this.#turn = undefined;
+    this.#out.write("\r\x1b[K");
+  }
+}
