@@ -29,7 +29,7 @@ const hostOrder = 1;
 const networkOrder = 2;
 
 /** Protocols by name, those that nft prints by name on a machine without /etc/protocols too. */
-export const protocols: Readonly<Record<string, number>> = {
+export const protocols = {
   icmp: 1,
   igmp: 2,
   tcp: 6,
@@ -42,7 +42,7 @@ export const protocols: Readonly<Record<string, number>> = {
   comp: 108,
   sctp: 132,
   udplite: 136,
-};
+} as const;
 
 const nfProtocols = { ipv4: 2, arp: 3, netdev: 5, bridge: 7, ipv6: 10 };
 const ctStates = { invalid: 1, established: 2, related: 4, new: 8, untracked: 64 };

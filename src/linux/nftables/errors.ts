@@ -17,8 +17,9 @@ export class NftError extends KernelError {
   readonly failures: readonly NftError[];
 
   constructor(operation: string, subject: string, errno: number, where: NftErrorDetails = {}) {
-    const at = where.attribute === undefined ? "" : ` at ${where.attribute}`;
-    super(operation, `${subject}${at}`, errno, where);
+    const at = where.attribute === undefined ? "" : `, attribute ${where.attribute}`;
+    const number = where.index === undefined ? "" : `, operation ${where.index}`;
+    super(operation, `${subject}${number}${at}`, errno, where);
     this.index = where.index;
     this.element = where.element;
     this.attribute = where.attribute;
@@ -57,7 +58,8 @@ export function describe(
       return { operation: `${op} table`, subject: `${family} ${name}` };
     case "rule": {
       const handle = object.handle === undefined ? "" : ` handle ${object.handle}`;
-      return { operation: `${op} rule`, subject: `of chain "${object.chain}"${handle} ${inTable}` };
+      const comment = "comment" in object && object.comment !== undefined ? `"${object.comment}" ` : "";
+      return { operation: `${op} rule`, subject: `${comment}of chain "${object.chain}"${handle} ${inTable}` };
     }
     case "elements": {
       const which = element === undefined ? "" : ` "${formatValues(element.key)}"`;

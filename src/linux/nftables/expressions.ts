@@ -352,6 +352,8 @@ function readKnown(name: ExpressionName, body: Uint8Array): Expression {
   for (const [field, value] of Object.entries(defaults[name] ?? {})) {
     if (fields[field] === value || (value === "" && isEmpty(fields[field]))) delete fields[field];
   }
+  // The code of a reset is a number without meaning, which the kernel does not show.
+  if (fields.type === "tcp-reset") delete fields.code;
   if (name === "nat" || name === "masq" || name === "redir") simplifyNat(fields);
   return { name, ...fields } as Expression;
 }
