@@ -23,7 +23,10 @@ describe("Store", () => {
     const b = store.create("configmaps", object("a", "y"));
     const c = store.create("secrets", object("a", "z"));
     expect([a, b, c].map((entry) => entry.revision)).toEqual([2, 3, 4]);
-    expect(store.list("configmaps").map((entry) => `${entry.namespace}/${entry.name}`)).toEqual(["a/y", "b/x"]);
+    expect(store.list("configmaps").map((entry) => `${entry.namespace}/${entry.name}`)).toEqual([
+      "a/y",
+      "b/x",
+    ]);
     expect(store.list("configmaps", "b").map((entry) => entry.name)).toEqual(["x"]);
     expect(b.object.metadata.resourceVersion).toBe("3");
     expect(JSON.parse(b.text)).toEqual(b.object);
@@ -71,7 +74,10 @@ describe("Store", () => {
     expect(() => new Store({ dataFile: file })).toThrow(/dataFile: ".*held.db" is in use/);
     holder.close();
     const rubbish = join(folder, "rubbish.db");
-    writeFileSync(rubbish, "this is no database at all, but long enough to be looked at as if it were one".repeat(9));
+    writeFileSync(
+      rubbish,
+      "this is no database at all, but long enough to be looked at as if it were one".repeat(9),
+    );
     expect(() => new Store({ dataFile: rubbish })).toThrow(/dataFile: ".*rubbish.db" cannot be used/);
     expect(() => new Store({ dataFile: join(folder, "no", "such", "folder.db") })).toThrow(/dataFile/);
   });

@@ -1,0 +1,276 @@
+import { keyOf, type Node, resources } from "../../kube/types.ts";
+import { InvalidInput } from "../../lib/errors.ts";
+import type { Family } from "../../lib/ip.ts";
+import { Prefix } from "../../lib/prefix.ts";
+import type { Controller } from "./controller.ts";
+
+/** The address ranges of a cluster, checked by {@link checkNetworks}. */
+export interface Networks {
+  /** One of each family at most; the first is the primary one. */
+  clusterCIDRs: { prefix: Prefix; nodeMask: number }[];
+  serviceCIDRs: Prefix[];
+}
+
+export interface NetworkOptions {
+  clusterCIDRs: readonly Prefix[];
+  serviceCIDRs: readonly Prefix[];
+  /** Prefix lengths of the nodes' podCIDRs; 24 for IPv4 and 64 for IPv6 where not given. */
+  nodeMaskIPv4?: number;
+  nodeMaskIPv6?: number;
+}
+
+const defaultMasks: Record<Family, number> = { 4: 24, 6: 64 };
+
+/** Checks the ranges of a cluster against each other. Throws one `InvalidInput` that names what does not fit. */
+export function checkNetworks(options: NetworkOptions): Networks {
+  const { clusterCIDRs, serviceCIDRs } = options;
+  checkFamilies("--cluster-cidr", clusterCIDRs);
+  checkFamilies("--service-cidr", serviceCIDRs);
+  const masks = { 4: options.nodeMaskIPv4, 6: options.nodeMaskIPv6 };
+  const pools = clusterCIDRs.map((prefix) => {
+    const nodeMask = masks[prefix.family] ?? defaultMasks[prefix.family];
+    checkNodeMask(prefix, nodeMask);
+    return { prefix, nodeMask };
+  });
+  for (const cluster of clusterCIDRs) {
+    for (const service of serviceCIDRs) {
+      if (!cluster.overlaps(service)) continue;
+      throw new InvalidInput("--cluster-cidr", `${cluster}`, `overlaps with --service-cidr "${service}"`, {
+        remedy: "Choose two ranges that have no address in common",
+      });
+    }
+  }
+  return { clusterCIDRs: pools, serviceCIDRs: [...serviceCIDRs] };
+}
+
+function checkFamilies(field: string, prefixes: readonly Prefix[]): void {
+  for (const [i, prefix] of prefixes.entries()) {
+    if (!prefix.isMasked()) {
+      throw new InvalidInput(field, `${prefix}`, "has host bits set", { remedy: `Write ${prefix.masked()}` });
+    }
+    const twin = prefixes.slice(0, i).find(({ family }) => family === prefix.family);
+    if (twin !== undefined) {
+      throw new InvalidInput(
+        field,
+        `${prefix}`,
+        `is a second range of IPv${prefix.family}, beside "${twin}"`,
+        {
+          remedy: "Give one range of each family at most",
+        },
+      );
+    }
+  }
+}
+
+function checkNodeMask(prefix: Prefix, nodeMask: number): void {
+  const field = `--node-cidr-mask-size-ipv${prefix.family}`;
+  const longest = prefix.ip.bits - 2;
+  if (!Number.isInteger(nodeMask) || nodeMask < prefix.length || nodeMask > longest) {
+    throw new InvalidInput(
+      field,
+      nodeMask,
+      `is not between ${prefix.length} and ${longest} for "${prefix}"`,
+      {
+        remedy: "Choose a length at which each node gets a part of the cluster's range",
+      },
+    );
+  }
+}
+
+/** A node as far as its podCIDRs are concerned. */
+export interface NodeCidrs {
+  name: string;
+  podCIDRs: string[];
+}
+
+export interface CidrPlan {
+  /** What nodes without podCIDRs get. */
+  assigned: { name: string; podCIDRs: string[] }[];
+  /** Nodes for which nothing is left in a pool. */
+  exhausted: { name: string; pool: Prefix; nodeMask: number; taken: number }[];
+  /** Nodes whose podCIDR stays as it is, though another node has it or part of it too. */
+  conflicts: { name: string; podCIDR: string; other: string }[];
+  /** For each pool, where to look first the next time: prefixes are not used again soon after a node is gone. */
+  cursors: number[];
+}
+
+/**
+ * Gives each node without podCIDRs one prefix of each pool; what nodes have already is taken as it is. Both families or
+ * none: a node with half of its podCIDRs would come up and stay half.
+ */
+export function planNodeCidrs(
+  pools: Networks["clusterCIDRs"],
+  nodes: readonly NodeCidrs[],
+  cursors: readonly number[] = [],
+): CidrPlan {
+  const plan: CidrPlan = {
+    assigned: [],
+    exhausted: [],
+    conflicts: [],
+    cursors: pools.map((_, i) => cursors[i] ?? 0),
+  };
+  const taken = pools.map(() => new Map<number, string>());
+  const outside = new Map<string, string>();
+  for (const { name, podCIDRs } of nodes) {
+    for (const podCIDR of podCIDRs) {
+      const prefix = parsed(podCIDR);
+      if (prefix === undefined) continue;
+      const pool = pools.findIndex((one) => one.prefix.overlaps(prefix));
+      const other = pool < 0 ? outside.get(`${prefix}`) : occupy(pools, pool, prefix, name, taken);
+      if (pool < 0) outside.set(`${prefix}`, name);
+      if (other !== undefined) plan.conflicts.push({ name, podCIDR, other });
+    }
+  }
+  for (const { name, podCIDRs } of nodes) {
+    if (podCIDRs.length > 0) continue;
+    const slots = pools.map((pool, i) => freeSlot(pool, taken[i] as Taken, plan.cursors[i] as number));
+    const short = slots.indexOf(undefined);
+    if (short >= 0) {
+      const { prefix, nodeMask } = pools[short] as Networks["clusterCIDRs"][number];
+      plan.exhausted.push({ name, pool: prefix, nodeMask, taken: (taken[short] as Taken).size });
+      continue;
+    }
+    const prefixes = pools.map((pool, i) => slotPrefix(pool, slots[i] as number).toString());
+    for (const [i, slot] of (slots as number[]).entries()) {
+      (taken[i] as Taken).set(slot, name);
+      plan.cursors[i] = slot + 1;
+    }
+    plan.assigned.push({ name, podCIDRs: prefixes });
+  }
+  return plan;
+}
+
+function parsed(text: string): Prefix | undefined {
+  try {
+    return Prefix.parse(text).masked();
+  } catch {
+    return undefined;
+  }
+}
+
+/** The slots of a pool that nodes have. */
+type Taken = Map<number, string>;
+
+/** How many prefixes a pool has; more nodes than this no cluster has. */
+function slotCount({ prefix, nodeMask }: Networks["clusterCIDRs"][number]): number {
+  return 2 ** Math.min(nodeMask - prefix.length, 24);
+}
+
+function slotPrefix({ prefix, nodeMask }: Networks["clusterCIDRs"][number], slot: number): Prefix {
+  const step = 1n << BigInt(prefix.ip.bits - nodeMask);
+  return new Prefix(prefix.ip.add(BigInt(slot) * step), nodeMask);
+}
+
+/** Marks the slots that a prefix covers, be it longer or shorter than a slot; another node that has one of them. */
+function occupy(
+  pools: Networks["clusterCIDRs"],
+  index: number,
+  prefix: Prefix,
+  name: string,
+  taken: readonly Taken[],
+): string | undefined {
+  const pool = pools[index] as Networks["clusterCIDRs"][number];
+  const slots = taken[index] as Taken;
+  const shift = BigInt(pool.prefix.ip.bits - pool.nodeMask);
+  const from = prefix.first > pool.prefix.first ? prefix.first : pool.prefix.first;
+  const to = prefix.last < pool.prefix.last ? prefix.last : pool.prefix.last;
+  const last = Math.min(Number((to - pool.prefix.first) >> shift), slotCount(pool) - 1);
+  let other: string | undefined;
+  for (let slot = Number((from - pool.prefix.first) >> shift); slot <= last; slot++) {
+    other ??= slots.get(slot);
+    slots.set(slot, name);
+  }
+  return other;
+}
+
+function freeSlot(
+  pool: Networks["clusterCIDRs"][number],
+  taken: Set<number>,
+  cursor: number,
+): number | undefined {
+  const count = slotCount(pool);
+  if (taken.size >= count) return undefined;
+  for (let i = 0; i < count; i++) {
+    const slot = (cursor + i) % count;
+    if (!taken.has(slot)) return slot;
+  }
+  return undefined;
+}
+
+/** Hands a part of each cluster CIDR to every node, as its `spec.podCIDRs`. */
+export const nodeIpam: Controller = {
+  name: "node-ipam",
+  start({ client, informers, events, networks, log, queue }) {
+    const nodes = informers.of(resources.nodes);
+    let cursors: number[] = [];
+    const told = new Set<string>();
+
+    const complain = (node: Node, reason: string, message: string) => {
+      const key = `${node.metadata.uid} ${message}`;
+      if (told.has(key)) return;
+      told.add(key);
+      log.error(message, { node: node.metadata.name });
+      events.record(node, "Warning", reason, message);
+    };
+    const report = (plan: CidrPlan) => {
+      for (const { name, pool, nodeMask, taken } of plan.exhausted) {
+        const node = nodes.get({ name });
+        if (node === undefined) continue;
+        const message = `Node "${name}" gets no podCIDR: cluster CIDR "${pool}" has no free /${nodeMask} left (${taken} are taken). Remove nodes, or use a larger --cluster-cidr`;
+        complain(node, "CIDRNotAvailable", message);
+      }
+      for (const { name, podCIDR, other } of plan.conflicts) {
+        const node = nodes.get({ name });
+        if (node === undefined) continue;
+        const message = `Node "${name}" has podCIDR "${podCIDR}", which overlaps with that of node "${other}". Delete and register one of them again`;
+        complain(node, "CIDRConflict", message);
+      }
+    };
+
+    const work = queue(
+      async () => {
+        if (networks.clusterCIDRs.length === 0) return undefined;
+        const plan = planNodeCidrs(networks.clusterCIDRs, nodes.list().sort(byAge).map(cidrsOf), cursors);
+        cursors = plan.cursors;
+        report(plan);
+        await Promise.all(
+          plan.assigned.map(async ({ name, podCIDRs }) => {
+            const { uid } = nodes.get({ name })?.metadata ?? {};
+            if (uid === undefined) return;
+            const spec = { podCIDR: podCIDRs[0] as string, podCIDRs };
+            await client.patch(
+              resources.nodes,
+              { name },
+              { type: "merge", body: { metadata: { uid }, spec } },
+            );
+            log.info("A node has its podCIDRs", { node: name, podCIDRs: podCIDRs.join(",") });
+          }),
+        );
+        return undefined;
+      },
+      { concurrency: 1 },
+    );
+    nodes.on({
+      add: () => work.add("nodes"),
+      update: (node, before) => {
+        if (cidrsOf(node).podCIDRs.join() !== cidrsOf(before).podCIDRs.join()) work.add("nodes");
+      },
+      delete: () => {
+        // What was exhausted may have room again, and is told again if not.
+        told.clear();
+        work.add("nodes");
+      },
+    });
+  },
+};
+
+function cidrsOf(node: Node): NodeCidrs {
+  const { podCIDR, podCIDRs } = node.spec ?? {};
+  return { name: node.metadata.name, podCIDRs: podCIDRs ?? (podCIDR ? [podCIDR] : []) };
+}
+
+/** Older nodes first, so that a restart and a race decide alike. */
+export function byAge(a: { metadata: Node["metadata"] }, b: { metadata: Node["metadata"] }): number {
+  const [one, two] = [a.metadata.creationTimestamp ?? "", b.metadata.creationTimestamp ?? ""];
+  return one === two ? (keyOf(a.metadata) < keyOf(b.metadata) ? -1 : 1) : one < two ? -1 : 1;
+}
