@@ -1,5 +1,5 @@
 /**
- * Which way a room may look. See "The rooms" in docs/architecture.md; each rule has its reason beside it, and the
+ * Which way a room may look. See "Which way a room may look" in docs/architecture.md; each rule has its reason beside it, and the
  * reason is printed with each violation.
  */
 import { type Edge, findCycles, type Project, readGraph, shortestPath, type Violation } from "./graph.ts";
