@@ -1,7 +1,7 @@
-import { selfCommand } from "../lib/self.ts";
 import { existsSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { InvalidInput, WeftError } from "../lib/errors.ts";
+import { selfCommand } from "../lib/self.ts";
 import type { LabOptions } from "./lab.ts";
 import { files, labDir, makeDir } from "./paths.ts";
 

@@ -1,6 +1,6 @@
-import { selfCommand } from "../lib/self.ts";
 import { readFileSync } from "node:fs";
 import { WeftError } from "../lib/errors.ts";
+import { selfCommand } from "../lib/self.ts";
 import type { PodEntrance } from "./ask.ts";
 import type { LabRecord } from "./daemon.ts";
 

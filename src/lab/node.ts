@@ -1,6 +1,6 @@
-import { selfCommand } from "../lib/self.ts";
 import { closeSync, openSync, writeFileSync } from "node:fs";
 import type { Log } from "../lib/log.ts";
+import { selfCommand } from "../lib/self.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import { netnsPath } from "../linux/netns.ts";
 import type { NodePeer } from "./checks.ts";

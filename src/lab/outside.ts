@@ -1,5 +1,5 @@
-import { selfCommand } from "../lib/self.ts";
 import { closeSync, openSync } from "node:fs";
+import { selfCommand } from "../lib/self.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import { netnsPath } from "../linux/netns.ts";
 import type { NodePeer } from "./checks.ts";

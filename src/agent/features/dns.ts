@@ -1,11 +1,5 @@
-import {
-  createZone,
-  type DnsServer,
-  metricsSnapshot,
-  startDnsServer,
-  type Zone,
-} from "../../dns/index.ts";
-import { sliceRecords, serviceRecords } from "../../dns/kubernetes.ts";
+import { createZone, type DnsServer, metricsSnapshot, startDnsServer, type Zone } from "../../dns/index.ts";
+import { serviceRecords, sliceRecords } from "../../dns/kubernetes.ts";
 import { explain } from "../../lib/errors.ts";
 import type { Ip } from "../../lib/ip.ts";
 import { Prefix } from "../../lib/prefix.ts";
@@ -56,7 +50,8 @@ export const dns: Feature = {
     for await (const event of monitor) {
       if (signal.aborted) break;
       const lost = event.object === "address" && event.action === "delete";
-      if (event.object === "overrun" || (lost && isOurs(config.clusterDns, event.address.address))) loop.trigger();
+      if (event.object === "overrun" || (lost && isOurs(config.clusterDns, event.address.address)))
+        loop.trigger();
     }
     server.close();
   },
@@ -73,7 +68,8 @@ export const dns: Feature = {
   },
 };
 
-const isOurs = (addresses: readonly Ip[], lost: Prefix) => addresses.some((address) => address.equals(lost.ip));
+const isOurs = (addresses: readonly Ip[], lost: Prefix) =>
+  addresses.some((address) => address.equals(lost.ip));
 
 function addAddress({ rtnl }: Kernel, address: Ip): void {
   try {
@@ -112,11 +108,29 @@ function follow({ informers }: AgentContext, zone: Zone): Promise<unknown> {
 
 function registerMetrics({ metrics }: AgentContext, server: DnsServer, zone: Zone): void {
   const by = (name: "queries" | "responses", label: string) => () =>
-    Object.entries(metricsSnapshot(server.metrics)[name]).map(([key, value]) => ({ labels: { [label]: key }, value }));
+    Object.entries(metricsSnapshot(server.metrics)[name]).map(([key, value]) => ({
+      labels: { [label]: key },
+      value,
+    }));
   metrics.register("counter", "weft_dns_queries_total", "Queries, by type", by("queries", "type"));
   metrics.register("counter", "weft_dns_responses_total", "Responses, by code", by("responses", "rcode"));
-  metrics.register("counter", "weft_dns_cache_hits_total", "Forwarded names found in the cache", () => server.metrics.cacheHits);
-  metrics.register("counter", "weft_dns_forwards_total", "Queries sent upstream", () => server.metrics.forwards);
-  metrics.register("counter", "weft_dns_forward_failures_total", "Upstream tries without answer", () => server.metrics.forwardFailures);
+  metrics.register(
+    "counter",
+    "weft_dns_cache_hits_total",
+    "Forwarded names found in the cache",
+    () => server.metrics.cacheHits,
+  );
+  metrics.register(
+    "counter",
+    "weft_dns_forwards_total",
+    "Queries sent upstream",
+    () => server.metrics.forwards,
+  );
+  metrics.register(
+    "counter",
+    "weft_dns_forward_failures_total",
+    "Upstream tries without answer",
+    () => server.metrics.forwardFailures,
+  );
   metrics.register("gauge", "weft_dns_names", "Names with records in the cluster's zone", () => zone.size);
 }
