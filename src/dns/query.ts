@@ -46,10 +46,11 @@ export class Query {
     const length = bytes.length;
     let at = 12;
     for (;;) {
+      if (at >= length) return Rcode.FORMERR;
       const label = bytes[at] as number;
       if (label === 0) break;
+      if (label > 63) return Rcode.FORMERR;
       at += 1 + label;
-      if (label > 63 || at >= length) return Rcode.FORMERR;
     }
     const nameEnd = at + 1;
     if (nameEnd - 12 > 255 || nameEnd + 4 > length) return Rcode.FORMERR;

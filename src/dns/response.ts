@@ -54,6 +54,10 @@ export function acceptResponse(raw: Buffer, type: number): UpstreamResponse {
 function withoutOpt(raw: Buffer): { plain: Buffer; records: RecordSpan[]; rcode: number } {
   const { records } = scanMessage(raw);
   const rcode = (raw[3] as number) & 15;
+  const opts = records.filter((record) => record.type === RrType.OPT);
+  if (opts.length > 1 || opts.some((opt) => opt.section < 2)) {
+    throw new DnsFormatError(raw.length, "more than one OPT record, or one outside the additional section");
+  }
   const at = records.findIndex((record) => record.type === RrType.OPT);
   if (at < 0) return { plain: Buffer.from(raw), records, rcode };
   const opt = records[at] as RecordSpan;
