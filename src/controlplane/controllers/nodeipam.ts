@@ -183,11 +183,7 @@ function occupy(
   return other;
 }
 
-function freeSlot(
-  pool: Networks["clusterCIDRs"][number],
-  taken: Set<number>,
-  cursor: number,
-): number | undefined {
+function freeSlot(pool: Networks["clusterCIDRs"][number], taken: Taken, cursor: number): number | undefined {
   const count = slotCount(pool);
   if (taken.size >= count) return undefined;
   for (let i = 0; i < count; i++) {

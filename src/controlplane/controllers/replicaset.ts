@@ -1,0 +1,184 @@
+import { isDeepStrictEqual } from "node:util";
+import { isNotFound } from "../../kube/errors.ts";
+import { matchesSelector } from "../../kube/selectors.ts";
+import { type Condition, keyOf, type Pod, type ReplicaSet, resources } from "../../kube/types.ts";
+import { explain } from "../../lib/errors.ts";
+import { claimPods, enqueueOwner } from "./claim.ts";
+import type { Controller, ControllerContext } from "./controller.ts";
+import { timestamp } from "./events.ts";
+import {
+  availableInMs,
+  controllerReference,
+  isActive,
+  isReady,
+  podFromTemplate,
+  withCondition,
+} from "./pods.ts";
+
+export interface ReplicaPlan {
+  create: number;
+  delete: Pod[];
+  status: NonNullable<ReplicaSet["status"]>;
+  /** When a ready pod will be available, in milliseconds. */
+  againInMs: number | undefined;
+}
+
+/** What is to be done so that as many of the set's pods are there as it wants, and what its status then says. */
+export function planReplicas(replicaSet: ReplicaSet, pods: readonly Pod[], now: number): ReplicaPlan {
+  const wanted = replicaSet.spec.replicas ?? 1;
+  const active = pods.filter(isActive);
+  const waits = active.map((pod) => availableInMs(pod, replicaSet.spec.minReadySeconds ?? 0, now));
+  const labels = Object.entries(replicaSet.spec.template?.metadata?.labels ?? {});
+  const soon = Math.min(...waits.filter((wait) => wait > 0));
+  return {
+    create: replicaSet.metadata.deletionTimestamp === undefined ? Math.max(0, wanted - active.length) : 0,
+    delete:
+      replicaSet.metadata.deletionTimestamp === undefined
+        ? rankForDeletion(active).slice(0, Math.max(0, active.length - wanted))
+        : [],
+    status: {
+      observedGeneration: replicaSet.metadata.generation ?? 0,
+      replicas: active.length,
+      fullyLabeledReplicas: active.filter(({ metadata }) =>
+        labels.every(([key, value]) => metadata.labels?.[key] === value),
+      ).length,
+      readyReplicas: active.filter(isReady).length,
+      availableReplicas: waits.filter((wait) => wait === 0).length,
+    },
+    againInMs: Number.isFinite(soon) ? soon : undefined,
+  };
+}
+
+const phases: Record<string, number> = { Pending: 0, Unknown: 1, Running: 2 };
+
+/**
+ * The pods that are missed least first, in the order of client-go's ActivePodsWithRanks: without a node, not running, not
+ * ready, cheap to delete, on a node with many others of the set, ready for a short time, restarted often, young.
+ */
+function rankForDeletion(pods: readonly Pod[]): Pod[] {
+  const onNode = new Map<string | undefined, number>();
+  for (const { spec } of pods) onNode.set(spec.nodeName, (onNode.get(spec.nodeName) ?? 0) + 1);
+  const cost = (pod: Pod) =>
+    Number(pod.metadata.annotations?.["controller.kubernetes.io/pod-deletion-cost"] ?? 0);
+  const restarts = (pod: Pod) =>
+    Math.max(0, ...(pod.status?.containerStatuses ?? []).map(({ restartCount }) => restartCount));
+  const rank = (pod: Pod): (number | string)[] => [
+    pod.spec.nodeName ? 1 : 0,
+    phases[pod.status?.phase ?? "Pending"] ?? 1,
+    isReady(pod) ? 1 : 0,
+    cost(pod) || 0,
+    -(onNode.get(pod.spec.nodeName) ?? 0),
+    -restarts(pod),
+  ];
+  const newest = (pod: Pod) => pod.metadata.creationTimestamp ?? "";
+  return pods
+    .map((pod) => ({ pod, rank: rank(pod) }))
+    .sort((a, b) => {
+      const i = a.rank.findIndex((value, j) => value !== b.rank[j]);
+      if (i >= 0) return (a.rank[i] as number) - (b.rank[i] as number);
+      return newest(a.pod) < newest(b.pod) ? 1 : newest(a.pod) > newest(b.pod) ? -1 : 0;
+    })
+    .map(({ pod }) => pod);
+}
+
+/** Keeps as many pods of a template as are wanted. */
+export const replicaSet: Controller = {
+  name: "replica-set",
+  start(context) {
+    const { informers, queue } = context;
+    const sets = informers.of(resources.replicaSets);
+    const pods = informers.of(resources.pods);
+    const work = queue((key) => sync(context, key));
+    const add = (object: ReplicaSet) => work.add(keyOf(object.metadata));
+    sets.on({ add, update: add, delete: add });
+    pods.on(enqueueOwner(sets, work, "ReplicaSet"));
+  },
+};
+
+async function sync(context: ControllerContext, key: string): Promise<number | undefined> {
+  const { client, informers, events, clock } = context;
+  const set = informers.of(resources.replicaSets).getByKey(key);
+  if (set === undefined) return undefined;
+  const pods = await claimPods(context, resources.replicaSets, set);
+  const plan = planReplicas(set, pods, clock.now());
+  let failure: Condition | undefined;
+  try {
+    await createPods(context, set, plan.create);
+    await Promise.all(
+      plan.delete.map(async (pod) => {
+        const { uid } = pod.metadata;
+        await client
+          .delete(resources.pods, pod.metadata, uid === undefined ? {} : { preconditions: { uid } })
+          .catch(ignoreNotFound);
+        events.record(set, "Normal", "SuccessfulDelete", `Deleted pod: ${pod.metadata.name}`);
+      }),
+    );
+  } catch (error) {
+    const reason = plan.create > 0 ? "FailedCreate" : "FailedDelete";
+    failure = { type: "ReplicaFailure", status: "True", reason, message: explain(error) };
+    events.record(
+      set,
+      "Warning",
+      reason,
+      `Error ${plan.create > 0 ? "creating" : "deleting"}: ${explain(error)}`,
+    );
+    await writeStatus(context, set, planReplicas(set, ownPods(context, set), clock.now()).status, failure);
+    throw error;
+  }
+  await writeStatus(context, set, planReplicas(set, ownPods(context, set), clock.now()).status, failure);
+  return plan.againInMs;
+}
+
+function ownPods({ informers }: ControllerContext, set: ReplicaSet): Pod[] {
+  const selected = (pod: Pod) => matchesSelector(set.spec.selector, pod.metadata.labels);
+  return informers
+    .of(resources.pods)
+    .by("controller", set.metadata.uid ?? "")
+    .filter(selected);
+}
+
+/** In batches that double, so that a template which the server refuses costs one request and not hundreds. */
+async function createPods(
+  { client, events }: ControllerContext,
+  set: ReplicaSet,
+  count: number,
+): Promise<void> {
+  const owner = controllerReference(resources.replicaSets, set);
+  const { template } = set.spec;
+  if (template === undefined) return;
+  const draft = podFromTemplate(template, set.metadata.namespace, owner);
+  draft.metadata.generateName = `${set.metadata.name}-`;
+  for (let left = count, batch = 1; left > 0; left -= batch, batch = Math.min(left, batch * 2)) {
+    await Promise.all(
+      Array.from({ length: batch }, async () => {
+        const { metadata } = await client.create(resources.pods, draft);
+        events.record(set, "Normal", "SuccessfulCreate", `Created pod: ${metadata.name}`);
+      }),
+    );
+  }
+}
+
+async function writeStatus(
+  { client, clock }: ControllerContext,
+  set: ReplicaSet,
+  counts: NonNullable<ReplicaSet["status"]>,
+  failure: Condition | undefined,
+): Promise<void> {
+  const others = (set.status?.conditions ?? []).filter(({ type }) => type !== "ReplicaFailure");
+  const conditions =
+    failure === undefined ? others : withCondition(set.status?.conditions, failure, timestamp(clock));
+  const status = { ...set.status, ...counts, conditions };
+  if (isDeepStrictEqual({ conditions: [], ...set.status }, status)) return;
+  await client
+    .patch(
+      resources.replicaSets,
+      set.metadata,
+      { type: "merge", body: { status } as never },
+      { subresource: "status" },
+    )
+    .catch(ignoreNotFound);
+}
+
+function ignoreNotFound(error: unknown): void {
+  if (!isNotFound(error)) throw error;
+}
