@@ -1,4 +1,4 @@
-// Network namespaces that a test left because it died. Tests name theirs weft-t-PID-..., see test/lib/netns.ts.
+// Network namespaces that a test left because it died. Tests name theirs weft-t-WHAT-PID-N or weft-t-PID-WHAT.
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -7,10 +7,11 @@ const folder = "/run/netns";
 
 /** @param {string} name */
 function isOrphan(name) {
-  const pid = /^weft-t-(\d+)-/.exec(name)?.[1];
+  if (!name.startsWith("weft-t-")) return false;
+  const pid = /^weft-t-(\d+)-/.exec(name)?.[1] ?? /-(\d+)-\d+$/.exec(name)?.[1];
   if (pid !== undefined) return !existsSync(`/proc/${pid}`);
   const age = Date.now() - (statSync(join(folder, name), { throwIfNoEntry: false })?.ctimeMs ?? Date.now());
-  return name.startsWith("weft-t-") && age > 2 * 3600 * 1000;
+  return age > 2 * 3600 * 1000;
 }
 
 /**
