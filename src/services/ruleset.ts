@@ -17,7 +17,6 @@ import {
   meta,
   numgen,
   reject,
-  rule,
   type Selector,
   type Statement,
   setBits,
@@ -25,7 +24,8 @@ import {
   update,
   vmap,
 } from "../linux/nftables/expr.ts";
-import type { Chain, NftMap, NftSet, Rule, TypeName } from "../linux/nftables/index.ts";
+import type { Chain, NftMap, NftSet, TypeName } from "../linux/nftables/index.ts";
+import { type ChainWithRules, chainOf, type Ruleset } from "../reconcile/table-part.ts";
 import { type Class, type Entrance, entrances, OUTSIDE, parseChain, REFUSE_CHAIN } from "./classes.ts";
 import { setNames } from "./elements.ts";
 
@@ -40,25 +40,6 @@ const families = [4, 6] as const;
 const entryChain = (family: Family) => `services-entry${family}`;
 const nodePortChain = (family: Family) => `services-nodeport${family}`;
 const specialChain = (family: Family) => `services-special${family}`;
-
-/** Sets and maps, and chains with their rules in order: a part of a table. */
-export interface Ruleset {
-  readonly sets: readonly (NftSet | NftMap)[];
-  readonly chains: readonly ChainWithRules[];
-}
-
-export interface ChainWithRules {
-  readonly chain: Chain;
-  readonly rules: readonly Rule[];
-}
-
-/** A chain and its rules, each a list of conditions and actions. */
-export function chainOf(chain: Omit<Chain, "kind">, ...rules: Statement[][]): ChainWithRules {
-  return {
-    chain: { kind: "chain", ...chain },
-    rules: rules.map((statements) => rule("inet", chain.name, ...statements)),
-  };
-}
 
 /** What rules say of one family: its fields of packets, and its sets and maps. */
 class FamilyRules {

@@ -36,7 +36,7 @@ interface Claim {
 }
 
 /** A frontend as it stands in the elements. */
-interface Installed {
+export interface Installed {
   readonly frontend: Frontend;
   readonly inside: readonly string[];
   readonly outside: readonly string[];
