@@ -9,7 +9,10 @@ import {
   type ResourceRecord,
   RrType,
   typeName,
+  type Zone,
 } from "../../src/dns/index.ts";
+import { createMetrics } from "../../src/dns/metrics.ts";
+import { Responder } from "../../src/dns/responder.ts";
 
 export type TypeName = keyof typeof RrType;
 
@@ -46,6 +49,15 @@ export function shown(bytes: Uint8Array): Shown {
     additionals: message.additionals.map(show),
     message,
   };
+}
+
+/** The response that a client sees, with the serial of SOA records hidden. */
+export function askZone(zone: Zone, name: string, type: TypeName): Shown {
+  const response = new Responder(zone, undefined, createMetrics()).answer(queryBytes(name, type), true);
+  if (!Buffer.isBuffer(response)) throw new Error("no response");
+  const result = shown(response);
+  const hide = (line: string) => line.replace(/(SOA \S+ \S+ )\d+/, "$1*");
+  return { ...result, authorities: result.authorities.map(hide), answers: result.answers.map(hide) };
 }
 
 /** Sends one datagram and returns the first that comes back. */
