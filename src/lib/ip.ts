@@ -114,16 +114,26 @@ function parseBytes(text: string): Uint8Array | undefined {
   return text.includes(":") ? parse6(text) : parse4(text);
 }
 
+// One pass over the characters: thousands of addresses are parsed by programs that have just started.
 function parse4(text: string): Uint8Array | undefined {
-  const parts = text.split(".");
-  if (parts.length !== 4) return undefined;
   const bytes = new Uint8Array(4);
-  for (const [i, part] of parts.entries()) {
-    if (!/^(0|[1-9][0-9]{0,2})$/.test(part)) return undefined;
-    const value = Number(part);
-    if (value > 255) return undefined;
-    bytes[i] = value;
+  let place = 0;
+  let value = -1;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code === 46 /* . */) {
+      if (value < 0 || place === 3) return undefined;
+      bytes[place++] = value;
+      value = -1;
+    } else {
+      // A leading zero would be read as octal elsewhere.
+      if (code < 48 || code > 57 || value === 0) return undefined;
+      value = value < 0 ? code - 48 : value * 10 + code - 48;
+      if (value > 255) return undefined;
+    }
   }
+  if (value < 0 || place !== 3) return undefined;
+  bytes[3] = value;
   return bytes;
 }
 

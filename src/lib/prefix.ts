@@ -18,13 +18,13 @@ export class Prefix {
   static parse(text: string, field = "prefix"): Prefix {
     const slash = text.indexOf("/");
     const ip = slash < 0 ? undefined : Ip.tryParse(text.slice(0, slash));
-    const digits = text.slice(slash + 1);
-    if (ip === undefined || !/^(0|[1-9][0-9]{0,2})$/.test(digits)) {
+    const length = ip === undefined ? undefined : parseLength(text, slash + 1);
+    if (ip === undefined || length === undefined) {
       throw new InvalidInput(field, text, "is not a prefix", {
         remedy: "Write it like 10.244.0.0/16 or fd00:10:244::/56",
       });
     }
-    return new Prefix(ip, Number(digits), field);
+    return new Prefix(ip, length, field);
   }
 
   /** The prefix that covers just this address: /32 or /128. */
@@ -88,4 +88,17 @@ export class Prefix {
   toJSON(): string {
     return this.toString();
   }
+}
+
+/** Up to three digits without leading zeros, from `start` to the end. */
+function parseLength(text: string, start: number): number | undefined {
+  const digits = text.length - start;
+  if (digits < 1 || digits > 3 || (digits > 1 && text.charCodeAt(start) === 48)) return undefined;
+  let value = 0;
+  for (let i = start; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code < 48 || code > 57) return undefined;
+    value = value * 10 + code - 48;
+  }
+  return value;
 }

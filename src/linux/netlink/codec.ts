@@ -20,7 +20,8 @@ export class MalformedMessage extends WeftError {
 export class Writer {
   bytes = new Uint8Array(4096);
   length = 0;
-  #view = new DataView(this.bytes.buffer);
+  /** Over `bytes`; another one after each growth. */
+  view = new DataView(this.bytes.buffer);
 
   /** Makes room for `count` bytes and returns where they start. */
   take(count: number): number {
@@ -34,7 +35,7 @@ export class Writer {
     const bytes = new Uint8Array(Math.max(least, this.bytes.length * 2));
     bytes.set(this.bytes);
     this.bytes = bytes;
-    this.#view = new DataView(bytes.buffer);
+    this.view = new DataView(bytes.buffer);
   }
 
   u8(value: number): void {
@@ -45,32 +46,32 @@ export class Writer {
 
   u16(value: number): void {
     const at = this.take(2);
-    this.#view.setUint16(at, value, littleEndian);
+    this.view.setUint16(at, value, littleEndian);
   }
 
   u32(value: number): void {
     const at = this.take(4);
-    this.#view.setUint32(at, value, littleEndian);
+    this.view.setUint32(at, value, littleEndian);
   }
 
   u64(value: bigint): void {
     const at = this.take(8);
-    this.#view.setBigUint64(at, value, littleEndian);
+    this.view.setBigUint64(at, value, littleEndian);
   }
 
   u16be(value: number): void {
     const at = this.take(2);
-    this.#view.setUint16(at, value, false);
+    this.view.setUint16(at, value, false);
   }
 
   u32be(value: number): void {
     const at = this.take(4);
-    this.#view.setUint32(at, value, false);
+    this.view.setUint32(at, value, false);
   }
 
   u64be(value: bigint): void {
     const at = this.take(8);
-    this.#view.setBigUint64(at, value, false);
+    this.view.setBigUint64(at, value, false);
   }
 
   raw(bytes: Uint8Array): void {
@@ -80,11 +81,11 @@ export class Writer {
 
   /** Overwrites what was written earlier. */
   patchU16(at: number, value: number): void {
-    this.#view.setUint16(at, value, littleEndian);
+    this.view.setUint16(at, value, littleEndian);
   }
 
   patchU32(at: number, value: number): void {
-    this.#view.setUint32(at, value, littleEndian);
+    this.view.setUint32(at, value, littleEndian);
   }
 
   /** Pads with zeros to a multiple of four (NLMSG_ALIGN). */
@@ -99,7 +100,7 @@ export class Writer {
   /** Opens an attribute; give what it returns to {@link end}. */
   begin(type: number): number {
     const at = this.take(4);
-    this.#view.setUint16(at + 2, type, littleEndian);
+    this.view.setUint16(at + 2, type, littleEndian);
     return at;
   }
 
@@ -112,8 +113,8 @@ export class Writer {
   end(at: number): void {
     const length = this.length - at;
     if (length > 0xffff) throw new MalformedMessage(`an attribute of ${length} bytes does not fit in 65535`);
-    this.#view.setUint16(at, length, littleEndian);
-    this.align();
+    this.view.setUint16(at, length, littleEndian);
+    if ((length & 3) !== 0) this.align();
   }
 
   /** A copy of what was written. */
@@ -220,7 +221,8 @@ export type Value<S> = S extends Schema<infer F> ? ValueOf<F> : never;
 
 interface PlainField {
   name: string;
-  number: number;
+  /** The attribute's number with its flag. */
+  header: number;
   type: Type<unknown>;
 }
 
@@ -228,23 +230,27 @@ interface PlainField {
 export class Schema<F extends Fields> implements Type<ValueOf<F>> {
   readonly nested = true;
   readonly fields: F;
-  readonly #list: PlainField[];
+  readonly #byName = new Map<string, PlainField>();
   readonly #byNumber = new Map<number, PlainField>();
 
   constructor(fields: F) {
     this.fields = fields;
-    this.#list = Object.entries(fields).map(([name, [number, type]]) => ({ name, number, type }));
-    for (const field of this.#list) this.#byNumber.set(field.number, field);
+    for (const [name, [number, type]] of Object.entries(fields)) {
+      const field = { name, header: type.nested ? number | NLA_F_NESTED : number, type };
+      this.#byName.set(name, field);
+      this.#byNumber.set(number, field);
+    }
   }
 
-  /** Writes the attributes that the value has, in the schema's order. */
+  /** Writes the attributes that the value has, in its order; what the schema does not name is passed over. */
   write(writer: Writer, value: ValueOf<F>): void {
-    const values = value as Readonly<Record<string, unknown>>;
-    for (const { name, number, type } of this.#list) {
-      const field = values[name];
+    // By the value's few keys, not the schema's many.
+    for (const name in value) {
+      const given = value[name];
+      const field = given === undefined ? undefined : this.#byName.get(name);
       if (field === undefined) continue;
-      const at = type.nested ? writer.beginNested(number) : writer.begin(number);
-      type.write(writer, field);
+      const at = writer.begin(field.header);
+      field.type.write(writer, given);
       writer.end(at);
     }
   }

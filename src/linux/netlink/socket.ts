@@ -46,8 +46,11 @@ const NETLINK_GET_STRICT_CHK = 12;
 const MSG_TRUNC = 0x20;
 
 const DUMP_TRIES = 32;
-/** How many requests go to the kernel in one send; each send is answered before the next. */
-const BATCH = 512;
+/**
+ * How many requests go to the kernel in one send; each send is answered before the next. Should all of them fail, as
+ * many answers (768 bytes of memory each) must fit into a receive buffer of the default size, 208 KiB.
+ */
+const BATCH = 128;
 
 /** One netlink message as it came: header fields and the payload behind the header. */
 export interface Message {
@@ -294,12 +297,12 @@ export function writeMessage(
   seq: number,
   write: (writer: Writer) => void,
 ): void {
-  const start = writer.length;
-  writer.u32(0);
-  writer.u16(type);
-  writer.u16(flags);
-  writer.u32(seq);
-  writer.u32(0);
+  const start = writer.take(NLMSG_HDRLEN);
+  const { view } = writer;
+  view.setUint16(start + 4, type, littleEndian);
+  view.setUint16(start + 6, flags, littleEndian);
+  view.setUint32(start + 8, seq, littleEndian);
+  view.setUint32(start + 12, 0, littleEndian);
   write(writer);
   writer.align();
   writer.patchU32(start, writer.length - start);

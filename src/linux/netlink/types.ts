@@ -6,17 +6,41 @@ import { littleEndian, MalformedMessage, type Type, u8, u64, type Writer } from 
 /** A number of fixed size within a {@link Struct}. */
 export interface Fixed {
   readonly size: number;
-  write(writer: Writer, value: number): void;
+  write(view: DataView, at: number, value: number): void;
   read(view: DataView, at: number): number;
 }
 
 export const fixed = {
-  u8: { size: 1, write: (w, value) => w.u8(value), read: (view, at) => view.getUint8(at) },
-  u16: { size: 2, write: (w, value) => w.u16(value), read: (view, at) => view.getUint16(at, littleEndian) },
-  u16be: { size: 2, write: (w, value) => w.u16be(value), read: (view, at) => view.getUint16(at, false) },
-  u32: { size: 4, write: (w, value) => w.u32(value), read: (view, at) => view.getUint32(at, littleEndian) },
-  u32be: { size: 4, write: (w, value) => w.u32be(value), read: (view, at) => view.getUint32(at, false) },
-  s32: { size: 4, write: (w, value) => w.u32(value), read: (view, at) => view.getInt32(at, littleEndian) },
+  u8: {
+    size: 1,
+    write: (view, at, value) => view.setUint8(at, value),
+    read: (view, at) => view.getUint8(at),
+  },
+  u16: {
+    size: 2,
+    write: (view, at, value) => view.setUint16(at, value, littleEndian),
+    read: (view, at) => view.getUint16(at, littleEndian),
+  },
+  u16be: {
+    size: 2,
+    write: (view, at, value) => view.setUint16(at, value, false),
+    read: (view, at) => view.getUint16(at, false),
+  },
+  u32: {
+    size: 4,
+    write: (view, at, value) => view.setUint32(at, value, littleEndian),
+    read: (view, at) => view.getUint32(at, littleEndian),
+  },
+  u32be: {
+    size: 4,
+    write: (view, at, value) => view.setUint32(at, value, false),
+    read: (view, at) => view.getUint32(at, false),
+  },
+  s32: {
+    size: 4,
+    write: (view, at, value) => view.setInt32(at, value, littleEndian),
+    read: (view, at) => view.getInt32(at, littleEndian),
+  },
 } satisfies Record<string, Fixed>;
 
 /** A C struct without holes, described by its fields in order. */
@@ -34,7 +58,12 @@ export function struct<K extends string>(name: string, fields: Readonly<Record<K
   const list = Object.entries(fields) as [K, Fixed][];
   const size = list.reduce((sum, [, field]) => sum + field.size, 0);
   const put: Struct<K>["put"] = (writer, value) => {
-    for (const [key, field] of list) field.write(writer, value[key] ?? 0);
+    let at = writer.take(size);
+    const { view } = writer;
+    for (const [key, field] of list) {
+      field.write(view, at, value[key] ?? 0);
+      at += field.size;
+    }
   };
   const read = (bytes: Uint8Array) => {
     if (bytes.length < size)

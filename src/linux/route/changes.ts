@@ -61,23 +61,25 @@ const append = NLM_F_CREATE | NLM_F_APPEND;
 type Resolver = link.Resolver;
 type Build<T> = (argument: T, resolver: Resolver) => Request[];
 
-function request(
-  operation: string,
-  subject: () => string,
-  type: number,
-  flags: number,
-  write: link.Body,
-): Request {
-  return {
-    operation,
-    type,
-    flags,
-    write,
-    // Only an error needs it.
-    get subject() {
-      return subject();
-    },
-  };
+class ChangeRequest implements Request {
+  readonly operation: string;
+  readonly type: number;
+  readonly flags: number;
+  readonly write: link.Body;
+  readonly #subject: () => string;
+
+  constructor(operation: string, subject: () => string, type: number, flags: number, write: link.Body) {
+    this.operation = operation;
+    this.#subject = subject;
+    this.type = type;
+    this.flags = flags;
+    this.write = write;
+  }
+
+  // Only an error needs it.
+  get subject(): string {
+    return this.#subject();
+  }
 }
 
 const on = (ref: link.LinkRef) => (typeof ref === "string" ? ref : `link ${ref}`);
@@ -92,7 +94,7 @@ function addLink(spec: link.NewLink, resolver: Resolver): Request[] {
   };
   const subject = () => `${spec.name ?? ""} of kind ${spec.kind}`;
   const create = (settings: link.NewLink) =>
-    request("add link", subject, link.RTM_NEWLINK, add, link.newLinkBody(settings, resolver));
+    new ChangeRequest("add link", subject, link.RTM_NEWLINK, add, link.newLinkBody(settings, resolver));
   if (Object.keys(late).length === 0) return [create(first)];
   const { name } = spec;
   if (name === undefined || spec.netns !== undefined) {
@@ -107,7 +109,7 @@ function addLink(spec: link.NewLink, resolver: Resolver): Request[] {
     late.up = true;
   }
   const then = link.setLinkBody(0, { ...late, name }, resolver);
-  return [create(first), request("set link", subject, link.RTM_NEWLINK, 0, then)];
+  return [create(first), new ChangeRequest("set link", subject, link.RTM_NEWLINK, 0, then)];
 }
 
 function setLink({ link: ref, ...settings }: SetLink, resolver: Resolver): Request[] {
@@ -116,7 +118,7 @@ function setLink({ link: ref, ...settings }: SetLink, resolver: Resolver): Reque
     const body = byName
       ? link.setLinkBody(0, { ...part, name: ref }, resolver)
       : link.setLinkBody(resolver.index(ref), part, resolver);
-    return request("set link", () => on(ref), link.RTM_NEWLINK, 0, body);
+    return new ChangeRequest("set link", () => on(ref), link.RTM_NEWLINK, 0, body);
   };
   // The kernel looks at the port's attributes before it makes the link a port.
   const { bridgePort, ...rest } = settings;
@@ -127,9 +129,11 @@ function setLink({ link: ref, ...settings }: SetLink, resolver: Resolver): Reque
 function deleteLink(spec: ChangeArguments["deleteLink"]): Request[] {
   if ("group" in spec) {
     const body = link.groupBody(spec.group);
-    return [request("delete link group", () => String(spec.group), link.RTM_DELLINK, 0, body)];
+    return [new ChangeRequest("delete link group", () => String(spec.group), link.RTM_DELLINK, 0, body)];
   }
-  return [request("delete link", () => on(spec.link), link.RTM_DELLINK, 0, link.keyBody(spec.link))];
+  return [
+    new ChangeRequest("delete link", () => on(spec.link), link.RTM_DELLINK, 0, link.keyBody(spec.link)),
+  ];
 }
 
 /** A builder for changes that are one request about one link. */
@@ -141,7 +145,13 @@ function onLink<T extends { link: link.LinkRef }>(
   body: (spec: T, resolver: Resolver) => link.Body,
 ): Build<T> {
   return (spec, resolver) => [
-    request(operation, () => `${subject(spec)} on ${on(spec.link)}`, type, flags, body(spec, resolver)),
+    new ChangeRequest(
+      operation,
+      () => `${subject(spec)} on ${on(spec.link)}`,
+      type,
+      flags,
+      body(spec, resolver),
+    ),
   ];
 }
 
@@ -190,7 +200,13 @@ const filters = (operation: string, type: number, flags: number, deletion = fals
 const routes =
   (operation: string, type: number, flags: number, deletion = false): Build<route.NewRoute> =>
   (spec, resolver) => [
-    request(operation, () => describeRoute(spec), type, flags, route.routeBody(spec, resolver, deletion)),
+    new ChangeRequest(
+      operation,
+      () => describeRoute(spec),
+      type,
+      flags,
+      route.routeBody(spec, resolver, deletion),
+    ),
   ];
 
 /** A route in the words of `ip route`. */
@@ -206,7 +222,9 @@ function describeRoute(spec: route.NewRoute): string {
 
 const rules =
   (operation: string, type: number, flags: number, deletion = false): Build<rule.NewRule> =>
-  (spec) => [request(operation, () => describeRule(spec), type, flags, rule.ruleBody(spec, deletion))];
+  (spec) => [
+    new ChangeRequest(operation, () => describeRule(spec), type, flags, rule.ruleBody(spec, deletion)),
+  ];
 
 function describeRule(spec: rule.NewRule): string {
   const words = [`from ${spec.src ?? "all"}`];
@@ -254,14 +272,21 @@ const builders: { [K in keyof ChangeArguments]: Build<ChangeArguments[K]> } = {
 
 /** The requests that make a change, in order; mostly one. */
 export function requestsOf(change: Change, resolver: Resolver): Request[] {
-  const [name, ...others] = Object.keys(change) as (keyof ChangeArguments)[];
-  const build = name === undefined ? undefined : (builders[name] as Build<unknown> | undefined);
-  if (name === undefined || build === undefined || others.length > 0) {
-    throw new InvalidInput("change", Object.keys(change), "is not one change", {
-      remedy: `Give an object with one key of ${Object.keys(builders).join(", ")}`,
-    });
+  let requests: Request[] | undefined;
+  for (const name in change) {
+    const build = Object.hasOwn(builders, name)
+      ? (builders[name as keyof ChangeArguments] as Build<unknown>)
+      : undefined;
+    if (build === undefined || requests !== undefined) {
+      requests = undefined;
+      break;
+    }
+    requests = build((change as Readonly<Record<string, unknown>>)[name], resolver);
   }
-  return build((change as Record<string, unknown>)[name], resolver);
+  if (requests !== undefined) return requests;
+  throw new InvalidInput("change", Object.keys(change), "is not one change", {
+    remedy: `Give an object with one key of ${Object.keys(builders).join(", ")}`,
+  });
 }
 
 /** True for changes after which a link may have another index or name. */
