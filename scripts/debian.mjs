@@ -27,6 +27,8 @@ const packages = [
   { name: "strace", use: "kills at every system call" },
   { name: "hyperfine", use: "a second clock for the benches" },
   { name: "kubernetes-client", use: "kubectl", unless: () => which("kubectl") !== undefined },
+  { name: "kmod", use: "loads modules in the kernels of test/kernels" },
+  { name: "tcc", use: "helps user-mode-linux on some processors", unless: () => process.arch !== "x64" },
   { name: "user-mode-linux", use: "another kernel: VLAN, IPVS, VRF", unless: () => process.arch !== "x64" },
 ];
 
