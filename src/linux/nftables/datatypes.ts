@@ -388,7 +388,9 @@ function bounds(type: DataType, value: Datum): [Datum, Datum] {
     return [Ip.fromBigInt(prefix.first, prefix.family), Ip.fromBigInt(prefix.last, prefix.family)];
   }
   // A dash is part of some names ("ipv6-icmp", "br-lan") and of dashed MAC addresses: only numbers and IPs have ranges.
-  if (!/^[0-9a-fA-F.:x]+-[0-9a-fA-F.:x]+$/.test(value) || type.size === 6) return [value, value];
+  if (!value.includes("-") || type.size === 6 || !/^[0-9a-fA-F.:x]+-[0-9a-fA-F.:x]+$/.test(value)) {
+    return [value, value];
+  }
   const [first, last] = value.split("-") as [string, string];
   return [first, last];
 }

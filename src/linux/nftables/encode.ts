@@ -71,10 +71,14 @@ export function encodeOperations(
   table: TableRef,
   options: EncodeOptions,
 ): OutMessage[] {
-  return operations.flatMap((operation, index) => {
+  // A loop: in a CNI plugin this runs once, and the first flatMap of a process costs a third of a millisecond.
+  const messages: OutMessage[] = [];
+  for (const [index, operation] of operations.entries()) {
     const owner = tableOf(operation.object, table);
-    return new Encoder(owner, index, options.destroy).messages(operation);
-  });
+    for (const message of new Encoder(owner, index, options.destroy).messages(operation))
+      messages.push(message);
+  }
+  return messages;
 }
 
 /** The table of an operation's object. */

@@ -18,9 +18,15 @@ const SET_COMMENT = 7;
 
 /** The bytes of user data. */
 export function encodeUserData(entries: UserData): Uint8Array {
-  const bytes: number[] = [];
-  for (const [type, value] of entries) bytes.push(type, value.length, ...value);
-  return Uint8Array.from(bytes);
+  const bytes = new Uint8Array(entries.reduce((sum, [, value]) => sum + 2 + value.length, 0));
+  let at = 0;
+  for (const [type, value] of entries) {
+    bytes[at] = type;
+    bytes[at + 1] = value.length;
+    bytes.set(value, at + 2);
+    at += 2 + value.length;
+  }
+  return bytes;
 }
 
 /** The entries by type. Throws {@link MalformedMessage}. */
