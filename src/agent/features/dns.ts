@@ -1,5 +1,6 @@
 import { createZone, type DnsServer, metricsSnapshot, startDnsServer, type Zone } from "../../dns/index.ts";
-import { serviceRecords, sliceRecords } from "../../dns/kubernetes.ts";
+import { dnsEndpointSlice, dnsService } from "../../dns/kubernetes.ts";
+import type { EndpointSlice } from "../../kube/types.ts";
 import { explain } from "../../lib/errors.ts";
 import type { Ip } from "../../lib/ip.ts";
 import { Prefix } from "../../lib/prefix.ts";
@@ -89,18 +90,23 @@ function follow({ informers }: AgentContext, zone: Zone): Promise<unknown> {
   const namespaces = informers.namespaces();
   const services = informers.services();
   const slices = informers.endpointSlices();
+  const setSlice = (slice: EndpointSlice) => {
+    const records = dnsEndpointSlice(slice);
+    if (records !== undefined) zone.setEndpointSlice(records);
+    else zone.deleteEndpointSlice(slice.metadata.namespace ?? "", slice.metadata.name);
+  };
   namespaces.on({
     add: ({ metadata }) => zone.setNamespace(metadata.name),
     delete: ({ metadata }) => zone.deleteNamespace(metadata.name),
   });
   services.on({
-    add: (service) => zone.setService(serviceRecords(service)),
-    update: (service) => zone.setService(serviceRecords(service)),
+    add: (service) => zone.setService(dnsService(service)),
+    update: (service) => zone.setService(dnsService(service)),
     delete: ({ metadata }) => zone.deleteService(metadata.namespace ?? "", metadata.name),
   });
   slices.on({
-    add: (slice) => zone.setEndpointSlice(sliceRecords(slice)),
-    update: (slice) => zone.setEndpointSlice(sliceRecords(slice)),
+    add: setSlice,
+    update: setSlice,
     delete: ({ metadata }) => zone.deleteEndpointSlice(metadata.namespace ?? "", metadata.name),
   });
   return Promise.all([namespaces.synced, services.synced, slices.synced]);
