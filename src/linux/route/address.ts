@@ -2,7 +2,8 @@ import { Ip } from "../../lib/ip.ts";
 import { Prefix } from "../../lib/prefix.ts";
 import { ip, MalformedMessage, schema, text, u8, u32, type Value, type Writer } from "../netlink/codec.ts";
 import { Bits, fixed, Names, struct } from "../netlink/types.ts";
-import type { Body, LinkRef, Resolver } from "./link.ts";
+import type { LinkRef } from "./link.ts";
+import type { Body, Resolver } from "./resolver.ts";
 
 export const RTM_NEWADDR = 20;
 export const RTM_DELADDR = 21;

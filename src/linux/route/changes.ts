@@ -2,8 +2,11 @@ import { InvalidInput } from "../../lib/errors.ts";
 import { NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, type Request } from "../netlink/socket.ts";
 import * as address from "./address.ts";
 import * as link from "./link.ts";
+import * as linkMessages from "./link-messages.ts";
 import * as neighbour from "./neighbour.ts";
-import * as route from "./route.ts";
+import type { Body, Resolver } from "./resolver.ts";
+import type * as route from "./route.ts";
+import * as routeMessages from "./route-messages.ts";
 import * as rule from "./rule.ts";
 import * as tc from "./tc.ts";
 import * as vlan from "./vlan.ts";
@@ -58,17 +61,16 @@ const add = NLM_F_CREATE | NLM_F_EXCL;
 const replace = NLM_F_CREATE | NLM_F_REPLACE;
 const append = NLM_F_CREATE | NLM_F_APPEND;
 
-type Resolver = link.Resolver;
 type Build<T> = (argument: T, resolver: Resolver) => Request[];
 
 class ChangeRequest implements Request {
   readonly operation: string;
   readonly type: number;
   readonly flags: number;
-  readonly write: link.Body;
+  readonly write: Body;
   readonly #subject: () => string;
 
-  constructor(operation: string, subject: () => string, type: number, flags: number, write: link.Body) {
+  constructor(operation: string, subject: () => string, type: number, flags: number, write: Body) {
     this.operation = operation;
     this.#subject = subject;
     this.type = type;
@@ -94,7 +96,13 @@ function addLink(spec: link.NewLink, resolver: Resolver): Request[] {
   };
   const subject = () => `${spec.name ?? ""} of kind ${spec.kind}`;
   const create = (settings: link.NewLink) =>
-    new ChangeRequest("add link", subject, link.RTM_NEWLINK, add, link.newLinkBody(settings, resolver));
+    new ChangeRequest(
+      "add link",
+      subject,
+      linkMessages.RTM_NEWLINK,
+      add,
+      linkMessages.newLinkBody(settings, resolver),
+    );
   if (Object.keys(late).length === 0) return [create(first)];
   const { name } = spec;
   if (name === undefined || spec.netns !== undefined) {
@@ -108,17 +116,17 @@ function addLink(spec: link.NewLink, resolver: Resolver): Request[] {
     delete first.up;
     late.up = true;
   }
-  const then = link.setLinkBody(0, { ...late, name }, resolver);
-  return [create(first), new ChangeRequest("set link", subject, link.RTM_NEWLINK, 0, then)];
+  const then = linkMessages.setLinkBody(0, { ...late, name }, resolver);
+  return [create(first), new ChangeRequest("set link", subject, linkMessages.RTM_NEWLINK, 0, then)];
 }
 
 function setLink({ link: ref, ...settings }: SetLink, resolver: Resolver): Request[] {
   const byName = typeof ref === "string" && ref.length <= link.nameLimit && settings.name === undefined;
   const write = (part: link.LinkSettings) => {
     const body = byName
-      ? link.setLinkBody(0, { ...part, name: ref }, resolver)
-      : link.setLinkBody(resolver.index(ref), part, resolver);
-    return new ChangeRequest("set link", () => on(ref), link.RTM_NEWLINK, 0, body);
+      ? linkMessages.setLinkBody(0, { ...part, name: ref }, resolver)
+      : linkMessages.setLinkBody(resolver.index(ref), part, resolver);
+    return new ChangeRequest("set link", () => on(ref), linkMessages.RTM_NEWLINK, 0, body);
   };
   // The kernel looks at the port's attributes before it makes the link a port.
   const { bridgePort, ...rest } = settings;
@@ -128,11 +136,19 @@ function setLink({ link: ref, ...settings }: SetLink, resolver: Resolver): Reque
 
 function deleteLink(spec: ChangeArguments["deleteLink"]): Request[] {
   if ("group" in spec) {
-    const body = link.groupBody(spec.group);
-    return [new ChangeRequest("delete link group", () => String(spec.group), link.RTM_DELLINK, 0, body)];
+    const body = linkMessages.groupBody(spec.group);
+    return [
+      new ChangeRequest("delete link group", () => String(spec.group), linkMessages.RTM_DELLINK, 0, body),
+    ];
   }
   return [
-    new ChangeRequest("delete link", () => on(spec.link), link.RTM_DELLINK, 0, link.keyBody(spec.link)),
+    new ChangeRequest(
+      "delete link",
+      () => on(spec.link),
+      linkMessages.RTM_DELLINK,
+      0,
+      linkMessages.keyBody(spec.link),
+    ),
   ];
 }
 
@@ -142,7 +158,7 @@ function onLink<T extends { link: link.LinkRef }>(
   subject: (spec: T) => unknown,
   type: number,
   flags: number,
-  body: (spec: T, resolver: Resolver) => link.Body,
+  body: (spec: T, resolver: Resolver) => Body,
 ): Build<T> {
   return (spec, resolver) => [
     new ChangeRequest(
@@ -161,7 +177,7 @@ const altNames = (operation: string, type: number, flags: number) =>
     (spec) => spec.names.join(", "),
     type,
     flags,
-    (spec, resolver) => link.altNamesBody(resolver.index(spec.link), spec.names),
+    (spec, resolver) => linkMessages.altNamesBody(resolver.index(spec.link), spec.names),
   );
 
 const addresses = (operation: string, type: number, flags: number) =>
@@ -205,7 +221,7 @@ const routes =
       () => describeRoute(spec),
       type,
       flags,
-      route.routeBody(spec, resolver, deletion),
+      routeMessages.routeBody(spec, resolver, deletion),
     ),
   ];
 
@@ -239,15 +255,15 @@ const builders: { [K in keyof ChangeArguments]: Build<ChangeArguments[K]> } = {
   addLink,
   setLink,
   deleteLink,
-  addAltNames: altNames("add alternative names", link.RTM_NEWLINKPROP, add | NLM_F_APPEND),
-  deleteAltNames: altNames("delete alternative names", link.RTM_DELLINKPROP, 0),
+  addAltNames: altNames("add alternative names", linkMessages.RTM_NEWLINKPROP, add | NLM_F_APPEND),
+  deleteAltNames: altNames("delete alternative names", linkMessages.RTM_DELLINKPROP, 0),
   addAddress: addresses("add address", address.RTM_NEWADDR, add),
   replaceAddress: addresses("replace address", address.RTM_NEWADDR, replace),
   deleteAddress: addresses("delete address", address.RTM_DELADDR, 0),
-  addRoute: routes("add route", route.RTM_NEWROUTE, add),
-  replaceRoute: routes("replace route", route.RTM_NEWROUTE, replace),
-  appendRoute: routes("append route", route.RTM_NEWROUTE, append),
-  deleteRoute: routes("delete route", route.RTM_DELROUTE, 0, true),
+  addRoute: routes("add route", routeMessages.RTM_NEWROUTE, add),
+  replaceRoute: routes("replace route", routeMessages.RTM_NEWROUTE, replace),
+  appendRoute: routes("append route", routeMessages.RTM_NEWROUTE, append),
+  deleteRoute: routes("delete route", routeMessages.RTM_DELROUTE, 0, true),
   addRule: rules("add rule", rule.RTM_NEWRULE, add),
   deleteRule: rules("delete rule", rule.RTM_DELRULE, 0, true),
   addNeighbour: neighbours("add neighbour", neighbour.RTM_NEWNEIGH, add),
@@ -257,8 +273,8 @@ const builders: { [K in keyof ChangeArguments]: Build<ChangeArguments[K]> } = {
   appendFdbEntry: fdb("append forwarding entry", neighbour.RTM_NEWNEIGH, append),
   replaceFdbEntry: fdb("replace forwarding entry", neighbour.RTM_NEWNEIGH, replace),
   deleteFdbEntry: fdb("delete forwarding entry", neighbour.RTM_DELNEIGH, 0),
-  addBridgeVlan: vlans("add bridge VLAN", link.RTM_SETLINK),
-  deleteBridgeVlan: vlans("delete bridge VLAN", link.RTM_DELLINK),
+  addBridgeVlan: vlans("add bridge VLAN", linkMessages.RTM_SETLINK),
+  deleteBridgeVlan: vlans("delete bridge VLAN", linkMessages.RTM_DELLINK),
   addQdisc: qdiscs("add qdisc", tc.RTM_NEWQDISC, add),
   replaceQdisc: qdiscs("replace qdisc", tc.RTM_NEWQDISC, replace),
   deleteQdisc: qdiscs("delete qdisc", tc.RTM_DELQDISC, 0),

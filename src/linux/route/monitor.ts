@@ -4,7 +4,8 @@ import { NETLINK_ROUTE } from "../netlink/socket.ts";
 import type { NetnsRef } from "../netns.ts";
 import { type Address, RTM_DELADDR, RTM_NEWADDR, readAddress } from "./address.ts";
 import type { LinkKind } from "./kinds.ts";
-import { ifinfomsg, type Link, RTM_DELLINK, RTM_NEWLINK, readLink } from "./link.ts";
+import type { Link } from "./link.ts";
+import { ifinfomsg, RTM_DELLINK, RTM_NEWLINK, readLink } from "./link-messages.ts";
 import {
   AF_BRIDGE,
   type FdbEntry,

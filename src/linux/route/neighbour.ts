@@ -12,7 +12,8 @@ import {
 } from "../netlink/codec.ts";
 import { Bits, fixed, mac, Names, struct } from "../netlink/types.ts";
 import { AF_INET, AF_INET6, toIp } from "./address.ts";
-import type { Body, LinkRef, Resolver } from "./link.ts";
+import type { LinkRef } from "./link.ts";
+import type { Body, Resolver } from "./resolver.ts";
 import { type RouteProtocol, routeProtocol } from "./route.ts";
 
 export const RTM_NEWNEIGH = 28;

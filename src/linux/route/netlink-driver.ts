@@ -9,10 +9,13 @@ import * as address from "./address.ts";
 import { type Change, changesNames, requestsOf } from "./changes.ts";
 import type { AddressFilter, FdbFilter, LinkFilter, NeighbourFilter, RtnlDriver } from "./driver.ts";
 import { type LinkKind, linkKinds } from "./kinds.ts";
-import * as link from "./link.ts";
+import type * as link from "./link.ts";
+import * as linkMessages from "./link-messages.ts";
 import { type Monitor, type MonitorTopic, RtnlMonitor } from "./monitor.ts";
 import * as neighbour from "./neighbour.ts";
-import * as route from "./route.ts";
+import type { Resolver } from "./resolver.ts";
+import type * as route from "./route.ts";
+import * as routeMessages from "./route-messages.ts";
 import * as rule from "./rule.ts";
 import * as tc from "./tc.ts";
 import { parseHandle } from "./tc-handle.ts";
@@ -31,7 +34,7 @@ export interface RtnlOptions {
 export class NetlinkDriver implements RtnlDriver {
   readonly #options: RtnlOptions;
   readonly #kinds: Readonly<Record<string, LinkKind>>;
-  readonly #resolver: link.Resolver;
+  readonly #resolver: Resolver;
   #descriptors: number[] = [];
   #socket: NetlinkSocket | undefined;
 
@@ -101,8 +104,8 @@ export class NetlinkDriver implements RtnlDriver {
   }
 
   #readLink(message: Message, statistics: boolean): link.Link {
-    const found = link.readLink(message.payload, this.#kinds);
-    const counters = statistics ? link.readStatistics(message.payload) : undefined;
+    const found = linkMessages.readLink(message.payload, this.#kinds);
+    const counters = statistics ? linkMessages.readStatistics(message.payload) : undefined;
     if (counters !== undefined) found.statistics = counters;
     return found;
   }
@@ -111,19 +114,19 @@ export class NetlinkDriver implements RtnlDriver {
     const message = this.#netlink.get({
       operation: "read link",
       subject: String(ref),
-      type: link.RTM_GETLINK,
-      write: link.keyBody(ref),
+      type: linkMessages.RTM_GETLINK,
+      write: linkMessages.keyBody(ref),
     });
     return this.#readLink(message, statistics);
   }
 
   links(filter: LinkFilter): link.Link[] {
     const { master, kind, statistics = false } = filter;
-    const body = link.dumpBody({
+    const body = linkMessages.dumpBody({
       ...(kind !== undefined && { kind }),
       ...(master !== undefined && { master: this.#index(master) }),
     });
-    return this.#dump("links", link.RTM_GETLINK, link.RTM_NEWLINK, body).map((message) =>
+    return this.#dump("links", linkMessages.RTM_GETLINK, linkMessages.RTM_NEWLINK, body).map((message) =>
       this.#readLink(message, statistics),
     );
   }
@@ -142,10 +145,13 @@ export class NetlinkDriver implements RtnlDriver {
     const routes: route.Route[] = [];
     for (const one of family === undefined ? ([4, 6] as const) : [family]) {
       try {
-        const messages = this.#dump("routes", route.RTM_GETROUTE, route.RTM_NEWROUTE, (writer) =>
-          route.writeRouteDump(writer, one, filter, oif),
+        const messages = this.#dump(
+          "routes",
+          routeMessages.RTM_GETROUTE,
+          routeMessages.RTM_NEWROUTE,
+          (writer) => routeMessages.writeRouteDump(writer, one, filter, oif),
         );
-        for (const message of messages) routes.push(route.readRoute(message.payload));
+        for (const message of messages) routes.push(routeMessages.readRoute(message.payload));
       } catch (error) {
         // A table that never held a route does not exist.
         if (!isNotFound(error)) throw error;
@@ -158,10 +164,10 @@ export class NetlinkDriver implements RtnlDriver {
     const message = this.#netlink.get({
       operation: "look up the route to",
       subject: String(dst),
-      type: route.RTM_GETROUTE,
-      write: route.lookupBody(dst, options, this.#resolver),
+      type: routeMessages.RTM_GETROUTE,
+      write: routeMessages.lookupBody(dst, options, this.#resolver),
     });
-    return route.readRoute(message.payload);
+    return routeMessages.readRoute(message.payload);
   }
 
   rules(family?: 4 | 6): rule.Rule[] {
@@ -197,7 +203,7 @@ export class NetlinkDriver implements RtnlDriver {
 
   bridgeVlans(ref?: link.LinkRef): vlan.BridgeVlan[] {
     const index = ref === undefined ? undefined : this.#index(ref);
-    const vlans = this.#dump("bridge VLANs", link.RTM_GETLINK, link.RTM_NEWLINK, (writer) =>
+    const vlans = this.#dump("bridge VLANs", linkMessages.RTM_GETLINK, linkMessages.RTM_NEWLINK, (writer) =>
       vlan.writeBridgeVlanDump(writer),
     ).flatMap((message) => vlan.readBridgeVlans(message.payload));
     return index === undefined ? vlans : vlans.filter((found) => found.link === index);
@@ -253,14 +259,14 @@ const familyNumber = (family: 4 | 6 | undefined) =>
  */
 class Batch {
   readonly #socket: NetlinkSocket;
-  readonly #resolver: link.Resolver;
+  readonly #resolver: Resolver;
   readonly #alone: (change: Change) => void;
   readonly #indexes = new Map<string, number>();
   readonly #errors = new Map<number, KernelError>();
   #pending: { request: Request; place: number }[] = [];
   #namesPending = false;
 
-  constructor(socket: NetlinkSocket, resolver: link.Resolver, alone: (change: Change) => void) {
+  constructor(socket: NetlinkSocket, resolver: Resolver, alone: (change: Change) => void) {
     this.#socket = socket;
     this.#alone = alone;
     this.#resolver = { ...resolver, index: (ref) => this.#index(resolver, ref) };
@@ -296,7 +302,7 @@ class Batch {
     }
   }
 
-  #index(resolver: link.Resolver, ref: link.LinkRef): number {
+  #index(resolver: Resolver, ref: link.LinkRef): number {
     if (typeof ref === "number") return ref;
     const known = this.#indexes.get(ref);
     if (known !== undefined) return known;

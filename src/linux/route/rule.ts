@@ -14,7 +14,7 @@ import {
 } from "../netlink/codec.ts";
 import { bool, fixed, Names, struct } from "../netlink/types.ts";
 import { AF_INET, AF_INET6, toPrefix } from "./address.ts";
-import type { Body } from "./link.ts";
+import type { Body } from "./resolver.ts";
 import { type RouteProtocol, RT_TABLE_MAIN, routeProtocol } from "./route.ts";
 
 export const RTM_NEWRULE = 32;

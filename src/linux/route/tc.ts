@@ -1,7 +1,8 @@
 import { InvalidInput } from "../../lib/errors.ts";
 import { attributes as eachAttribute, schema, type Type, text, u32, type Writer } from "../netlink/codec.ts";
 import { fixed, Names, n64, struct } from "../netlink/types.ts";
-import type { Body, LinkRef, Resolver } from "./link.ts";
+import type { LinkRef } from "./link.ts";
+import type { Body, Resolver } from "./resolver.ts";
 import { checkU32, type FilterKinds, filterKinds } from "./tc-filters.ts";
 import { formatHandle, parseHandle } from "./tc-handle.ts";
 import { type ClassKinds, classKinds, type QdiscKinds, qdiscKinds } from "./tc-kinds.ts";

@@ -8,8 +8,10 @@ import {
   type Writer,
 } from "../netlink/codec.ts";
 import { fixed, struct } from "../netlink/types.ts";
-import { type Body, ifinfomsg, type LinkRef, type Resolver } from "./link.ts";
+import type { LinkRef } from "./link.ts";
+import { ifinfomsg } from "./link-messages.ts";
 import { AF_BRIDGE } from "./neighbour.ts";
+import type { Body, Resolver } from "./resolver.ts";
 
 const MASTER = 1;
 const SELF = 2;
