@@ -16,7 +16,8 @@ import {
   readFdbEntry,
   readNeighbour,
 } from "./neighbour.ts";
-import { type Route, RTM_DELROUTE, RTM_NEWROUTE, readRoute } from "./route.ts";
+import type { Route } from "./route.ts";
+import { RTM_DELROUTE, RTM_NEWROUTE, readRoute } from "./route-messages.ts";
 import { RTM_DELRULE, RTM_NEWRULE, type Rule, readRule } from "./rule.ts";
 
 /** What to be told of, with the multicast groups of linux/rtnetlink.h. */
