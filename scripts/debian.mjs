@@ -1,6 +1,8 @@
 // The Debian packages that the tests need: the real peers that Weft is compared with and talks to.
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { cache, readIfThere, writeAtomic } from "./lib/files.mjs";
 import { run, which } from "./lib/process.mjs";
 import { step } from "./lib/progress.mjs";
 
@@ -47,13 +49,36 @@ const options = [
   "Dpkg::Use-Pty=0",
 ];
 
-/** The packages that are wanted and not wholly installed. */
-export function missingDebianPackages() {
+/** What the last run left: whether it ended, and which packages it could not have. */
+const journal = join(cache, "debian.json");
+const day = 24 * 3600 * 1000;
+
+/** @returns {{ ended: boolean, refused: string[], time: number }} */
+function lastRun() {
+  try {
+    return JSON.parse(readIfThere(journal) ?? "");
+  } catch {
+    return { ended: true, refused: [], time: 0 };
+  }
+}
+
+/** @param {{ ended: boolean, refused: string[] }} run */
+const record = (run) => writeAtomic(journal, JSON.stringify({ ...run, time: Date.now() }));
+
+/**
+ * The packages that are wanted and not wholly installed; those that could not be had are tried again the next day.
+ * @returns {{ missing: string[], unfinished: boolean }} unfinished: a run was killed half-way
+ */
+export function debianState() {
+  const { ended, refused, time } = lastRun();
+  const excused = Date.now() - time < day ? refused : [];
   const names = packages.filter(({ unless }) => unless?.() !== true).map(({ name }) => name);
   const list = spawnSync("dpkg", ["--list", ...names], { encoding: "utf8", env: { ...apt, COLUMNS: "400" } });
-  if (list.error !== undefined) return undefined;
+  // Not Debian, or nothing like it: the tests find out by themselves what is there.
+  if (list.error !== undefined) return { missing: [], unfinished: false };
   const installed = new Set([...list.stdout.matchAll(/^.i {2}([^\s:]+)/gm)].map(([, name]) => name));
-  return names.filter((name) => !installed.has(name));
+  const missing = names.filter((name) => !installed.has(name) && !excused.includes(name));
+  return { missing, unfinished: !ended };
 }
 
 const policy = "/usr/sbin/policy-rc.d";
@@ -68,37 +93,48 @@ function holdServices() {
 }
 
 /**
+ * Installs packages in one go; where that fails, with fresh lists; where that fails too, one by one.
+ * @param {readonly string[]} missing
+ * @param {(text: string) => void} tell
+ * @returns {Promise<string[]>} those that do not exist
+ */
+async function install(missing, tell) {
+  const aptInstall = (/** @type {readonly string[]} */ names) => {
+    tell(`apt-get install ${names.join(" ")}`);
+    return run("apt-get", ["install", ...options, ...names], { env: apt });
+  };
+  if ((await aptInstall(missing)).status === 0) return [];
+  tell("apt-get update");
+  await run("apt-get", ["update", "-q"], { env: apt });
+  await run("apt-get", ["install", "--fix-broken", ...options], { env: apt });
+  if ((await aptInstall(missing)).status === 0) return [];
+  const refused = [];
+  for (const name of missing) {
+    const { status, output } = await aptInstall([name]);
+    if (status === 0) continue;
+    // Only what does not exist stays away for a day; a network that is down is tried again at once.
+    if (/Unable to locate package|has no installation candidate/.test(output)) refused.push(name);
+    const reason = output.split("\n").findLast((line) => line.startsWith("E: ")) ?? `exit status ${status}`;
+    process.stderr.write(
+      `\nset-up: ${name} cannot be installed (${reason}); the tests that need it are skipped\n`,
+    );
+  }
+  return refused;
+}
+
+/**
  * Installs what is missing, as far as it can be had. Only for the holder of the lock.
  * @param {readonly string[]} missing
  */
 export async function installDebianPackages(missing) {
-  await step("Debian packages", async (note) => {
+  await step("Debian packages", async (tell) => {
     const release = holdServices();
     try {
-      note("finishing what an earlier run may have left");
+      record({ ended: false, refused: [] });
+      tell("finishing what an earlier run may have left");
       await run("dpkg", ["--configure", "-a", "--force-confold"], { env: apt });
-      const install = (/** @type {readonly string[]} */ names) =>
-        run("apt-get", ["install", ...options, ...names], { env: apt });
-      note(`apt-get install ${missing.join(" ")}`);
-      let { status } = await install(missing);
-      if (status !== 0) {
-        note("apt-get update");
-        await run("apt-get", ["update", "-q"], { env: apt });
-        await run("apt-get", ["install", "--fix-broken", ...options], { env: apt });
-        note(`apt-get install ${missing.join(" ")}`);
-        ({ status } = await install(missing));
-      }
-      if (status === 0) return;
-      for (const name of missing) {
-        note(`apt-get install ${name}`);
-        const { status, output } = await install([name]);
-        if (status === 0) continue;
-        const reason =
-          output.split("\n").findLast((line) => line.startsWith("E: ")) ?? `exit status ${status}`;
-        process.stderr.write(
-          `set-up: ${name} cannot be installed (${reason}); the tests that need it are skipped\n`,
-        );
-      }
+      const refused = missing.length === 0 ? [] : await install(missing, tell);
+      record({ ended: true, refused });
     } finally {
       release();
     }

@@ -8,7 +8,7 @@ import { accessSync, constants, existsSync, realpathSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { build, buildCurrent } from "./build.mjs";
-import { installDebianPackages, missingDebianPackages } from "./debian.mjs";
+import { debianState, installDebianPackages } from "./debian.mjs";
 import { cache, root, sweepWorkFolders } from "./lib/files.mjs";
 import { endTogether, lock, SetupError } from "./lib/process.mjs";
 import { installPackages, packagesCurrent } from "./packages.mjs";
@@ -17,10 +17,13 @@ import { installPackages, packagesCurrent } from "./packages.mjs";
 
 /** @param {Purpose} purpose */
 function todo(purpose) {
-  const missing = purpose === "tests" && process.getuid?.() === 0 ? (missingDebianPackages() ?? []) : [];
+  const peers =
+    purpose === "tests" && process.getuid?.() === 0 ? debianState() : { missing: [], unfinished: false };
+  const { missing } = peers;
+  const mustFetch = missing.length > 0 || peers.unfinished;
   const mustBuild = purpose !== "packages" && !buildCurrent();
   const mustInstall = (mustBuild || purpose !== "run") && !packagesCurrent();
-  return { missing, mustBuild, mustInstall, nothing: missing.length === 0 && !mustBuild && !mustInstall };
+  return { missing, mustFetch, mustBuild, mustInstall, nothing: !mustFetch && !mustBuild && !mustInstall };
 }
 
 function checkMachine() {
@@ -57,10 +60,10 @@ export async function setUp(purpose) {
   });
   try {
     sweepWorkFolders();
-    const { missing, mustBuild, mustInstall } = todo(purpose);
+    const { missing, mustFetch, mustBuild, mustInstall } = todo(purpose);
     if (mustInstall) await installPackages();
     if (mustBuild) await build();
-    if (missing.length > 0) await installDebianPackages(missing);
+    if (mustFetch) await installDebianPackages(missing);
     sweepWorkFolders();
   } finally {
     release();
