@@ -1,3 +1,5 @@
+import { Conntrack } from "./conntrack/conntrack.ts";
+import type { ConntrackApi } from "./conntrack/model.ts";
 import type { NetnsRef } from "./netns.ts";
 import { Nftables, type NftablesApi } from "./nftables/nftables.ts";
 import { Rtnl } from "./route/rtnl.ts";
@@ -7,26 +9,30 @@ import { ProcSysctl, type Sysctl } from "./sysctl.ts";
 export interface Kernel {
   readonly rtnl: Rtnl;
   readonly nft: NftablesApi;
+  readonly conntrack: ConntrackApi;
   readonly sysctl: Sysctl;
   /** Closes the sockets. Monitors have their own. */
   close(): void;
 }
 
 /**
- * The kernel in a namespace; in the caller's own where none is given. Sockets are opened at their first use, so that
- * what is not used costs nothing; they keep working when the namespace has lost its name.
+ * The kernel in a namespace; in the caller's own where none is given. Each socket is opened at its first use, so that
+ * what is not used costs nothing, and works from then on even if the namespace loses its name.
  */
 export function openKernel(netns?: NetnsRef): Kernel {
   const options = { netns };
   const rtnl = new Rtnl(options);
   const nft = new Nftables(options);
+  const conntrack = new Conntrack(options);
   return {
     rtnl,
     nft,
+    conntrack,
     sysctl: new ProcSysctl(options),
     close() {
       rtnl.close();
       nft.close();
+      conntrack.close();
     },
   };
 }
