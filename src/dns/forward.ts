@@ -89,10 +89,8 @@ export class Forwarder {
    * the upstream sends our queries back to us. It is left alone for a minute.
    */
   isLoop(id: number, port: number): boolean {
-    const upstream = this.#upstreams.find((candidate) => candidate.sent(id, port));
+    const upstream = this.#upstreams.find((candidate) => candidate.endLoop(id, port, loopRest));
     if (upstream === undefined) return false;
-    upstream.downUntil = Date.now() + loopRest;
-    upstream.failures = 10;
     this.#log.error("Upstream sends our queries back to us; leaving it alone for a minute", {
       upstream: upstream.toString(),
       remedy: "Name a server that does not forward to this one",
@@ -121,6 +119,7 @@ export class Forwarder {
     for (const upstream of tries) {
       const left = this.#options.deadlineMs - (Date.now() - start);
       if (left <= 0) break;
+      if (upstream.loopUntil > Date.now()) continue;
       try {
         const response = await this.#try(upstream, query, type, Math.min(this.#options.timeoutMs, left));
         if (response.rcode === Rcode.NOERROR || response.rcode === Rcode.NXDOMAIN) return response;
@@ -166,8 +165,9 @@ export class Forwarder {
 
   /** Those that work, by the policy; then the others, the one to come back soonest first. */
   #order(now: number): Upstream[] {
-    const up = this.#upstreams.filter((upstream) => upstream.downUntil <= now);
-    const down = this.#upstreams.filter((upstream) => upstream.downUntil > now);
+    const usable = this.#upstreams.filter((upstream) => upstream.loopUntil <= now);
+    const up = usable.filter((upstream) => upstream.downUntil <= now);
+    const down = usable.filter((upstream) => upstream.downUntil > now);
     down.sort((a, b) => a.downUntil - b.downUntil);
     if (this.#options.policy === "random") {
       for (let i = up.length - 1; i > 0; i--) {

@@ -15,6 +15,9 @@ const staleAfter = 1800;
 /** After upstreams failed for a question, it is not asked again for so long (RFC 9520 section 3.2), in ms. */
 const failureRest = 1000;
 
+/** How long failures are logged at "debug" after one at "warn", in ms. */
+const quietTime = 10_000;
+
 /** Names outside the zone: from the cache, or from upstreams, one query at a time for the same question. */
 export class Resolver {
   readonly forwarder: Forwarder;
@@ -25,6 +28,8 @@ export class Resolver {
   readonly #pending = new Map<string, Promise<Resolution>>();
   /** Questions that failed, and until when they rest. */
   readonly #failed = new Map<string, number>();
+
+  #complainedAt = 0;
 
   /** `limit` is how many different questions may wait for upstreams at the same time. */
   constructor(forwarder: Forwarder, cache: Cache, metrics: DnsMetrics, limit: number, log: Log = silentLog) {
@@ -76,11 +81,7 @@ export class Resolver {
       this.#cache.put(name, type, flags, response, now);
       return response.answer;
     } catch (error) {
-      this.#log.warn("Cannot resolve a name", {
-        name: nameToText(name),
-        type: typeName(type),
-        error: explain(error),
-      });
+      this.#complain(name, type, error);
       this.#rest(key);
       return Rcode.SERVFAIL;
     }
@@ -98,6 +99,15 @@ export class Resolver {
     this.#metrics.staleAnswers++;
     this.#cache.revive(stale, Date.now());
     return stale.answer;
+  }
+
+  /** Many names fail when upstreams do: one line in ten seconds says it. */
+  #complain(name: WireName, type: number, error: unknown): void {
+    const now = Date.now();
+    const level = now - this.#complainedAt < quietTime ? "debug" : "warn";
+    if (level === "warn") this.#complainedAt = now;
+    const fields = { name: nameToText(name), type: typeName(type), error: explain(error) };
+    this.#log[level]("Cannot resolve a name", fields);
   }
 
   #rest(key: string): void {

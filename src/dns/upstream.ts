@@ -37,9 +37,10 @@ class Channel {
       connect: { hostname: address, port },
       socket: {
         data: (_socket, data) => this.#receive(data),
-        error: (_socket, error) => {
+        error: () => {
+          // Such as ECONNREFUSED: the kernel was told that nobody listens there.
           this.retired = true;
-          for (const waiting of this.waiting.values()) waiting.reject(fail(error.message));
+          for (const waiting of this.waiting.values()) waiting.reject(fail("refused the query"));
         },
       },
     });
@@ -74,6 +75,8 @@ export class Upstream {
   failures = 0;
   /** Until when it is asked only if no other upstream is left, in milliseconds. */
   downUntil = 0;
+  /** Until when it is not asked at all, because it sends our own queries back. */
+  loopUntil = 0;
   readonly #channels: (Promise<Channel> | undefined)[] = new Array(channels).fill(undefined);
   readonly #live = new Set<Channel>();
 
@@ -97,9 +100,18 @@ export class Upstream {
     if (this.failures >= 2) this.downUntil = now + Math.min(30_000, 500 * 2 ** (this.failures - 1));
   }
 
-  /** True where a query with this id from this port is one that we have just sent ourselves: a forwarding loop. */
-  sent(id: number, port: number): boolean {
-    for (const channel of this.#live) if (channel.port === port && channel.waiting.has(id)) return true;
+  /**
+   * True where a query with this id from this port is one that we have just sent to this upstream: a forwarding loop.
+   * Nothing is waited for then; the upstream is left alone for `restMs`.
+   */
+  endLoop(id: number, port: number, restMs: number): boolean {
+    for (const channel of this.#live) {
+      const waiting = channel.port === port ? channel.waiting.get(id) : undefined;
+      if (waiting === undefined) continue;
+      waiting.reject(this.#failure("sends our own queries back to us"));
+      this.loopUntil = Date.now() + restMs;
+      return true;
+    }
     return false;
   }
 
