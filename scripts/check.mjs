@@ -9,7 +9,10 @@ import { isMain, main } from "./setup.mjs";
 const bin = join(root, "node_modules/.bin");
 
 const checks = [
-  { name: "format and lint", command: [join(bin, "biome"), "check", "--error-on-warnings", "--colors=off"] },
+  {
+    name: "format and lint",
+    command: [join(bin, "biome"), "check", "--error-on-warnings", "--max-diagnostics=100", "--colors=off"],
+  },
   { name: "types", command: [join(bin, "tsc"), "--noEmit", "--project", "."] },
   { name: "import rules", command: [bun, "test/rules/main.ts"] },
 ];

@@ -1,6 +1,15 @@
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 const project = join(import.meta.dir, "../..");
 
@@ -21,17 +30,19 @@ if (args.includes("--status")) process.exitCode = Number(args[args.indexOf("--st
 export class Tree {
   readonly path = mkdtempSync(join(tmpdir(), "weft-t-ground-"));
 
-  constructor() {
+  /** With `sharing`, its npm packages are the project's own. */
+  constructor({ sharing = false } = {}) {
     for (const name of ["package.json", "package-lock.json", ".npmrc", "tsconfig.json", "scripts"]) {
       cpSync(join(project, name), join(this.path, name), { recursive: true });
     }
-    mkdirSync(join(this.path, "src/plugins"), { recursive: true });
+    if (sharing) symlinkSync(join(project, "node_modules"), join(this.path, "node_modules"));
     this.write("src/weft.ts", program);
     this.write("src/cni.ts", 'console.log("plugin", process.argv0);\n');
     this.write("src/plugins/names.ts", 'export const pluginNames = ["bridge", "loopback"];\n');
   }
 
   write(name: string, text: string): void {
+    mkdirSync(dirname(join(this.path, name)), { recursive: true });
     writeFileSync(join(this.path, name), text);
   }
 
