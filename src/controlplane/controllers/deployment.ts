@@ -274,10 +274,11 @@ async function noteRevision(
 ): Promise<void> {
   const others = sets.filter((set) => set !== current);
   const revision = Math.max(revisionOf(current), nextRevision(others));
-  const annotations = { [revisionAnnotation]: String(revision) };
-  const body = { metadata: { annotations } };
-  if (revisionOf(current) !== revision) {
-    await client.patch(resources.replicaSets, current.metadata, { type: "merge", body });
+  const body = { metadata: { annotations: { [revisionAnnotation]: String(revision) } } };
+  const { minReadySeconds = 0 } = object.spec;
+  if (revisionOf(current) !== revision || (current.spec.minReadySeconds ?? 0) !== minReadySeconds) {
+    const patch = { ...body, spec: { minReadySeconds } };
+    await client.patch(resources.replicaSets, current.metadata, { type: "merge", body: patch });
   }
   if (revisionOf(object) !== revision) {
     await client.patch(resources.deployments, object.metadata, { type: "merge", body });

@@ -3,6 +3,7 @@ import { type Clock, systemClock } from "../../lib/clock.ts";
 import { type Log, silentLog } from "../../lib/log.ts";
 import type { Controller, ControllerContext } from "./controller.ts";
 import { deployment } from "./deployment.ts";
+import { endpointSlice, endpoints } from "./endpointslice.ts";
 import { createEventRecorder } from "./events.ts";
 import { Informers, observingClient } from "./informers.ts";
 import { checkNetworks, type NetworkOptions, nodeIpam } from "./nodeipam.ts";
@@ -13,7 +14,14 @@ import { WorkQueue } from "./workqueue.ts";
 export { checkNetworks, type NetworkOptions } from "./nodeipam.ts";
 
 /** All controllers, in the order in which they start. */
-export const controllers: readonly Controller[] = [nodeIpam, scheduler, replicaSet, deployment];
+export const controllers: readonly Controller[] = [
+  nodeIpam,
+  scheduler,
+  replicaSet,
+  deployment,
+  endpointSlice,
+  endpoints,
+];
 
 export interface ControllersOptions extends NetworkOptions {
   /** A node whose lease was not renewed for so long is not ready; 40 seconds where not given. */
