@@ -5,6 +5,9 @@ import { later, type Responder } from "./responder.ts";
 /** Responses that wait for room in the kernel's buffer at most; more are dropped, as a full wire would. */
 const maxBacklog = 4096;
 
+/** uSockets' LIBUS_SOCKET_IPV6_ONLY, as Bun's node:dgram passes it: else "::" would take 0.0.0.0 as well. */
+const ipv6Only = { flags: 8 };
+
 /**
  * A UDP socket that answers queries. Datagrams come from the kernel in batches; the responses of a batch go back
  * together (sendmmsg), which makes a fifth more of them a second than one by one.
@@ -33,6 +36,7 @@ export class UdpListener {
       this.#socket = await Bun.udpSocket({
         hostname: address,
         port,
+        ...(address.includes(":") ? ipv6Only : {}),
         socket: {
           data: (_socket, data, fromPort, from) => this.#receive(data, fromPort, from),
           drain: () => this.#send(),

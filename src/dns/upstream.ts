@@ -34,6 +34,8 @@ class Channel {
 
   async open(address: string, port: number, fail: (problem: string) => Error): Promise<void> {
     this.#socket = await Bun.udpSocket({
+      // Bun binds before it connects, to an IPv4 address where nothing else is said.
+      hostname: address.includes(":") ? "::" : "0.0.0.0",
       connect: { hostname: address, port },
       socket: {
         data: (_socket, data) => this.#receive(data),

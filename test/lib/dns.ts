@@ -69,6 +69,7 @@ export async function askUdp(
 ): Promise<Buffer> {
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
   const socket = await Bun.udpSocket({
+    hostname: address.includes(":") ? "::" : "0.0.0.0",
     connect: { hostname: address, port },
     socket: { data: (_socket, data) => resolve(data), error: (_socket, error) => reject(error) },
   });
