@@ -77,6 +77,7 @@ function textOf(value: Values | Verdict): string {
 
 /** All of the table as it was found. */
 interface Found extends ActualPart {
+  readonly generation: number;
   readonly table: Table | undefined;
   readonly chains: ReadonlyMap<string, ChainWithRules>;
   readonly sets: ReadonlyMap<string, NftSet | NftMap>;
@@ -90,15 +91,17 @@ export class TablePart {
   readonly name: TablePartName;
   readonly #nft: NftablesApi;
   #generation: number | undefined;
+  #read: Found | undefined;
 
   constructor(nft: NftablesApi, name: TablePartName) {
     this.#nft = nft;
     this.name = name;
   }
 
-  /** What is there now. */
+  /** What is there now. It is not read again for the next repair, if nothing changes until then. */
   read(): ActualPart {
-    return this.#find();
+    this.#read = this.#find();
+    return this.#read;
   }
 
   /** The elements of one set now, as text; none where it is not there. */
@@ -118,17 +121,16 @@ export class TablePart {
 
   /**
    * Makes the part what it shall be, whatever it is now; a part that is right is not written to. Returns how many
-   * operations that took. `found` saves reading again what has just been read.
+   * operations that took.
    */
-  repair(desired: DesiredPart, found?: ActualPart): number {
-    const generation = this.#nft.generation();
+  repair(desired: DesiredPart): number {
+    const known = this.#read;
+    this.#read = undefined;
+    const found = known?.generation === this.#nft.generation() ? known : this.#find();
     const transaction = new Transaction(weftTable);
-    plan(transaction, this.name, (found as Found | undefined) ?? this.#find(), desired);
-    if (transaction.operations.length === 0) this.#generation = generation;
-    else {
-      this.#generation = generation;
-      this.apply(transaction);
-    }
+    plan(transaction, this.name, found, desired);
+    this.#generation = found.generation;
+    if (transaction.operations.length > 0) this.apply(transaction);
     return transaction.operations.length;
   }
 
@@ -156,13 +158,15 @@ export class TablePart {
   }
 
   #find(): Found {
+    const before = this.#nft.generation();
     try {
-      const { table, chains, sets, rules } = this.#nft.dump(weftTable);
+      const { generation, table, chains, sets, rules } = this.#nft.dump(weftTable);
       const byChain = Map.groupBy(rules, (found) => found.chain);
       const elements = new Map(
         sets.map((set) => [set.name, new Map((set.elements ?? []).map(elementText))] as const),
       );
       return {
+        generation,
         table,
         chains: new Map(
           chains.map((chain) => [chain.name, { chain, rules: byChain.get(chain.name) ?? [] }] as const),
@@ -172,10 +176,16 @@ export class TablePart {
       };
     } catch (error) {
       if (!isNotFound(error)) throw error;
-      return { table: undefined, chains: new Map(), sets: new Map(), elements: () => new Map() };
+      return { generation: before, table: undefined, ...nothing };
     }
   }
 }
+
+const nothing = {
+  chains: new Map<string, ChainWithRules>(),
+  sets: new Map<string, NftSet | NftMap>(),
+  elements: () => new Map<string, string>(),
+};
 
 function isOf(name: string, part: TablePartName): boolean {
   return name.startsWith(`${part}-`);
@@ -193,7 +203,7 @@ function plan(transaction: Transaction, part: TablePartName, found: Found, desir
   let actual = found;
   if (isIncompatible(found, desired)) {
     wipe(transaction, found, isOurs);
-    actual = { table: found.table, chains: new Map(), sets: new Map(), elements: () => new Map() };
+    actual = { ...found, ...nothing };
   }
   const chains = new Map(desired.chains.map((entry) => [entry.chain.name, entry] as const));
   const sets = new Map(desired.sets.map((set) => [set.name, set] as const));

@@ -4,7 +4,7 @@ import type { ConntrackApi, Flow, FlowFilter } from "../linux/conntrack/index.ts
 import { type NftablesApi, type NftMap, type NftSet, Transaction } from "../linux/nftables/index.ts";
 import { type DesiredPart, elementOf, TablePart, weftTable } from "../reconcile/table-part.ts";
 import { CHAINS, type Change, setNames } from "./elements.ts";
-import { rangeText } from "./frontends.ts";
+import { disjoint, rangeText } from "./prefixes.ts";
 import { servicesRuleset, variableChain } from "./ruleset.ts";
 import { isStaleFlow, type Surroundings, staleClients } from "./stale.ts";
 import type { ServiceTable } from "./table.ts";
@@ -70,8 +70,8 @@ export class ServicesDriver {
   setPrefixes(pods: readonly Prefix[], serviceCidrs: readonly Prefix[]): void {
     this.#pods = pods;
     for (const [name, prefixes] of [
-      [setNames.pods, pods],
-      [setNames.serviceCidrs, serviceCidrs],
+      [setNames.pods, disjoint(pods)],
+      [setNames.serviceCidrs, disjoint(serviceCidrs)],
     ] as const) {
       const wanted = new Set(prefixes.map((prefix) => `${name}${prefix.family} ${rangeText(prefix)}`));
       for (const set of [`${name}4`, `${name}6`]) {

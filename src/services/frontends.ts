@@ -2,6 +2,7 @@ import type { Protocol, Service, ServicePort } from "../kube/types.ts";
 import { type Family, Ip } from "../lib/ip.ts";
 import { Prefix } from "../lib/prefix.ts";
 import type { EndpointChoice, PortEndpoints } from "./endpoints.ts";
+import { disjoint, rangeText, tryPrefix } from "./prefixes.ts";
 
 /** What makes a frontend, in the order in which they win where two Services want the same address and port. */
 export const origins = ["cluster-ip", "load-balancer", "external-ip", "node-port"] as const;
@@ -208,23 +209,4 @@ function sourceRanges(service: Service, ip: Ip, policy: FrontendPolicy): string[
     own.push(Prefix.host(ip));
   }
   return disjoint(own).map(rangeText);
-}
-
-/** A prefix as nft writes it in a set of ranges: an address alone without its length. */
-export function rangeText(prefix: Prefix): string {
-  return prefix.length === prefix.ip.bits ? String(prefix.ip) : String(prefix.masked());
-}
-
-function tryPrefix(text: string): Prefix | undefined {
-  try {
-    return Prefix.parse(text).masked();
-  } catch {
-    return undefined;
-  }
-}
-
-/** The kernel refuses ranges that overlap: those inside of others go. */
-function disjoint(prefixes: readonly Prefix[]): Prefix[] {
-  const widest = [...prefixes].sort((a, b) => a.length - b.length || a.ip.compare(b.ip));
-  return widest.filter((prefix, i) => !widest.slice(0, i).some((other) => other.contains(prefix)));
 }

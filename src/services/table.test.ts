@@ -427,6 +427,8 @@ describe("two that want the same", () => {
   ])("externalIPs do not capture %s", (_, ip) => {
     const table = tableOf(service("evil", ["10.96.0.66"], ["53/UDP"], { externalIPs: [ip] }));
     expect([...table.frontends()].map(([id]) => id)).toEqual(["4 10.96.0.66 . udp . 53"]);
-    expect(table.refused("default/evil")).toEqual([expect.stringContaining(`spec.externalIPs: "${ip}"`)]);
+    expect(table.refusals().get("default/evil")).toEqual([
+      expect.stringContaining(`spec.externalIPs: "${ip}"`),
+    ]);
   });
 });

@@ -48,7 +48,6 @@ interface Computed {
   readonly frontends: ReadonlyMap<string, Frontend>;
   readonly clusterIps: readonly string[];
   readonly own: ReadonlySet<string>;
-  readonly refused: readonly string[];
 }
 
 /** The result of {@link ServiceTable.compute}. */
@@ -80,6 +79,8 @@ export class ServiceTable {
   readonly #serviceOfSlice = new Map<string, string>();
   readonly #computed = new Map<string, Computed>();
   readonly #claims = new Map<string, Claim[]>();
+  readonly #contested = new Set<string>();
+  readonly #refused = new Map<string, readonly string[]>();
   readonly #installed = new Map<string, Installed>();
   readonly #dirty = new Set<string>();
   #staleFlows = new Set<string>();
@@ -182,23 +183,22 @@ export class ServiceTable {
 
   /** Services whose address and port another has. */
   conflicts(): Conflict[] {
-    return [...this.#claims].flatMap(([frontend, claims]) => {
-      const [winner, ...losers] = claims;
-      return winner === undefined
-        ? []
-        : losers.map(({ service }) => ({ frontend, service, winner: winner.service }));
+    return [...this.#contested].flatMap((frontend) => {
+      const [winner, ...losers] = this.#claims.get(frontend) ?? [];
+      return losers.map(({ service }) => ({ frontend, service, winner: winner?.service ?? "" }));
     });
   }
 
-  /** What a Service wished for and does not get. */
-  refused(service: string): readonly string[] {
-    return this.#computed.get(service)?.refused ?? [];
+  /** What Services wished for and do not get, by Service. */
+  refusals(): ReadonlyMap<string, readonly string[]> {
+    return this.#refused;
   }
 
   #computeService(key: string, touched: Set<string>): void {
     const before = this.#computed.get(key);
     const service = this.#services.get(key);
     const after = service === undefined || !isProxied(service) ? undefined : this.#wishes(key, service);
+    if (after === undefined) this.#refused.delete(key);
     if (after === undefined) this.#computed.delete(key);
     else this.#computed.set(key, after);
     for (const id of before?.frontends.keys() ?? []) {
@@ -218,11 +218,12 @@ export class ServiceTable {
     const slices = [...(this.#slices.get(key)?.values() ?? [])].filter(isServed);
     const choice = new EndpointChoice(service, slices, this.#node);
     const { frontends, refused } = frontendsOf(service, choice, this.#policy);
+    if (refused.length > 0) this.#refused.set(key, refused);
+    else this.#refused.delete(key);
     return {
       frontends: new Map(frontends.map((frontend) => [idOf(frontend), frontend])),
       clusterIps: clusterIps(service).map(String),
       own: ownAddresses(slices, this.#node),
-      refused,
     };
   }
 
@@ -247,6 +248,8 @@ export class ServiceTable {
     if (claims.length > 1) claims.sort(precedence);
     if (claims.length === 0) this.#claims.delete(id);
     else this.#claims.set(id, claims);
+    if (claims.length > 1) this.#contested.add(id);
+    else this.#contested.delete(id);
   }
 
   /** Makes the elements of a frontend those of its first claim. */

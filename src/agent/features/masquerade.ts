@@ -1,0 +1,95 @@
+import type { Node } from "../../kube/types.ts";
+import { explain } from "../../lib/errors.ts";
+import { Ip } from "../../lib/ip.ts";
+import { Prefix } from "../../lib/prefix.ts";
+import { ReconcileLoop } from "../../reconcile/loop.ts";
+import { MasqueradeDriver } from "../../services/masquerade.ts";
+import { tryPrefix } from "../../services/prefixes.ts";
+import type { AgentContext, Feature } from "../feature.ts";
+
+/** How often the table is looked at for changes by others, in milliseconds. */
+const CHECK_INTERVAL = 60_000;
+
+/** Gives pods' traffic that leaves the cluster the node's address; pods and nodes among themselves keep theirs. */
+export const masquerade: Feature = {
+  name: "masquerade",
+
+  async run(context) {
+    const { clock, informers, kernel, log, nodeName, report, signal } = context;
+    const driver = new MasqueradeDriver(kernel.nft);
+    const nodes = informers.nodes();
+    let written = 0;
+    const loop = new ReconcileLoop(
+      () => {
+        if (!nodes.hasSynced) return;
+        const pods = podPrefixes(nodes.get({ name: nodeName }));
+        const operations = driver.update(pods, exceptions(context, nodes.list()));
+        written += operations;
+        if (operations > 0) log.info("Masquerade written", { pods: pods.join(",") });
+        if (pods.length > 0) report("ready", `pods in ${pods.join(" and ")} leave with the node's address`);
+        else report("starting", `waiting for the podCIDRs of node "${nodeName}"`);
+      },
+      { clock, signal, onError: (error) => report("failing", explain(error)) },
+    );
+    context.metrics.register(
+      "counter",
+      "weft_masquerade_writes_total",
+      "Objects and elements of masquerade written to nftables",
+      () => written,
+    );
+    report("starting", "waiting for the API server to list the nodes");
+    await Promise.race([nodes.synced, aborted(signal)]).catch(() => {});
+    nodes.on({ add: loop.triggered, update: loop.triggered, delete: loop.triggered });
+    loop.trigger();
+    repeat(context, CHECK_INTERVAL, loop.triggered);
+    await aborted(signal);
+  },
+
+  async cleanup({ kernel, log }) {
+    if (new MasqueradeDriver(kernel.nft).remove()) log.info("Removed masquerade");
+  },
+};
+
+/** The prefixes of a node's pods; none while it has none. */
+export function podPrefixes(node: Node | undefined): Prefix[] {
+  const { podCIDR, podCIDRs } = node?.spec ?? {};
+  return (podCIDRs ?? [podCIDR ?? ""]).flatMap((text) => tryPrefix(text) ?? []);
+}
+
+/** The addresses by which nodes reach each other. */
+export function nodeAddresses(node: Node | undefined): Ip[] {
+  return (node?.status?.addresses ?? [])
+    .filter(({ type }) => type === "InternalIP")
+    .flatMap(({ address }) => Ip.tryParse(address) ?? []);
+}
+
+/** Where pods are known by their own addresses. */
+function exceptions({ config }: AgentContext, nodes: readonly Node[]): Prefix[] {
+  return [
+    ...config.clusterCidrs,
+    ...config.serviceCidrs,
+    ...config.nonMasqueradeCidrs,
+    ...nodes.flatMap(nodeAddresses).map((ip) => Prefix.host(ip)),
+  ];
+}
+
+/** Calls back again and again until the agent stops. */
+export function repeat({ clock, signal }: AgentContext, interval: number, callback: () => void): void {
+  let cancel = () => {};
+  const next = () => {
+    cancel = clock.after(interval, () => {
+      callback();
+      next();
+    });
+  };
+  next();
+  signal.addEventListener("abort", () => cancel(), { once: true });
+}
+
+/** Resolves when the agent stops. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
