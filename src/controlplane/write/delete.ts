@@ -75,7 +75,7 @@ export function deleteObject(
     return { object, gone: true };
   }
   const shorter = grace < (metadata.deletionGracePeriodSeconds ?? Number.POSITIVE_INFINITY);
-  if (metadata.deletionTimestamp === undefined || (shorter && grace > 0) || (shorter && held)) {
+  if (metadata.deletionTimestamp === undefined || shorter) {
     const first = metadata.deletionTimestamp === undefined;
     metadata.deletionTimestamp = timestamp(cluster.now() + grace * 1000);
     metadata.deletionGracePeriodSeconds = grace;

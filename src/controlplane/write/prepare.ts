@@ -40,13 +40,9 @@ export function settle(object: ApiObject, type: ResourceType, old: ApiObject | u
     if (errors.length > 0) throw invalid(type, name, errors);
   };
   applyDefaults(object, type.schema);
-  const { metadata, ...rest } = object;
   // Hooks read without looking: they see only what has the right shape.
-  const shape = [
-    ...validateSchema(metadata, objectMetaSchema, "metadata"),
-    ...validateSchema(rest, type.schema),
-  ];
-  refuse(shape.filter(({ field }) => field !== "metadata" || object.metadata === undefined));
+  const metadata = type.custom ? validateSchema(object.metadata, objectMetaSchema, "metadata") : [];
+  refuse([...metadata, ...validateSchema(object, type.schema)]);
   type.hooks.defaults?.(object, old);
   refuse([...validateMetadata(object.metadata, type), ...(type.hooks.validate?.(object, old) ?? [])]);
 }

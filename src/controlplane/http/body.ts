@@ -1,0 +1,75 @@
+import { type Dict, isDict } from "../objects.ts";
+import { badRequest, tooLarge, unsupportedMediaType } from "../status.ts";
+
+/** As much as etcd takes, twice over: the same limit as Kubernetes' own. */
+export const BODY_LIMIT = 3 * 1024 * 1024;
+
+const JSON_TYPE = "application/json";
+const YAML_TYPE = "application/yaml";
+export const APPLY_TYPE = "application/apply-patch+yaml";
+export const patchTypes = [
+  "application/json-patch+json",
+  "application/merge-patch+json",
+  "application/strategic-merge-patch+json",
+  APPLY_TYPE,
+] as const;
+export type PatchType = (typeof patchTypes)[number];
+
+/** The media type of a body, without parameters; JSON where none is named. */
+function mediaType(request: Request): string {
+  const type = (request.headers.get("content-type") ?? "").split(";")[0] as string;
+  return type.trim().toLowerCase() || JSON_TYPE;
+}
+
+/** The body of a request as an object. Throws a Status of 400, 413 or 415. */
+export async function readObject(request: Request): Promise<Dict> {
+  const type = mediaType(request);
+  if (type !== JSON_TYPE && type !== YAML_TYPE) throw unsupportedMediaType(type, [JSON_TYPE, YAML_TYPE]);
+  const value = decode(await readText(request), type === YAML_TYPE);
+  if (!isDict(value)) throw badRequest("the body must be an object");
+  return value;
+}
+
+/** As {@link readObject}, but a request without a body gives undefined. */
+export async function readOptionalObject(request: Request): Promise<Dict | undefined> {
+  const text = await readText(request);
+  if (text.trim() === "") return undefined;
+  const value = decode(text, mediaType(request) === YAML_TYPE);
+  if (!isDict(value)) throw badRequest("the body must be an object");
+  return value;
+}
+
+/** The body of a PATCH and its type. Throws a Status of 400, 413 or 415. */
+export async function readPatch(request: Request): Promise<{ type: PatchType; patch: unknown }> {
+  const given = mediaType(request);
+  const type = patchTypes.find((known) => known === given);
+  if (type === undefined) throw unsupportedMediaType(given, patchTypes);
+  return { type, patch: decode(await readText(request), type === APPLY_TYPE) };
+}
+
+async function readText(request: Request): Promise<string> {
+  if (Number(request.headers.get("content-length") ?? 0) > BODY_LIMIT) throw tooLarge(BODY_LIMIT);
+  let text: string;
+  try {
+    text = await request.text();
+  } catch (error) {
+    throw badRequest(`the body could not be read: ${error instanceof Error ? error.message : String(error)}`);
+  }
+  if (text.length > BODY_LIMIT) throw tooLarge(BODY_LIMIT);
+  return text;
+}
+
+/** JSON is tried first for YAML too: it is what kubectl sends, and far faster to read. */
+function decode(text: string, yaml: boolean): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    if (!yaml) throw badRequest(`the body is not JSON: ${(error as Error).message}`);
+  }
+  try {
+    // Out of YAML's values only those that JSON has: dates, sets and repeated nodes become plain copies.
+    return JSON.parse(JSON.stringify(Bun.YAML.parse(text)) ?? "null");
+  } catch (error) {
+    throw badRequest(`the body is not YAML: ${(error as Error).message}`);
+  }
+}
