@@ -1,5 +1,4 @@
-import { isDeepStrictEqual } from "node:util";
-import { isAlreadyExists, isNotFound } from "../../kube/errors.ts";
+import { isAlreadyExists } from "../../kube/errors.ts";
 import { type Condition, type Deployment, keyOf, type ReplicaSet, resources } from "../../kube/types.ts";
 import { claim, enqueueOwner } from "./claim.ts";
 import type { Controller, ControllerContext } from "./controller.ts";
@@ -16,6 +15,7 @@ import {
   rolloutLimits,
   templateHashLabel,
 } from "./rollout.ts";
+import { deleteObject, patchStatus } from "./writes.ts";
 
 type Status = NonNullable<Deployment["status"]>;
 
@@ -164,11 +164,11 @@ async function sync(context: ControllerContext, key: string): Promise<number | u
   if (plan.create !== undefined) sets.push(await createSet(context, object, sets, plan.create));
   if (plan.current !== undefined) await noteRevision(context, object, plan.current, sets);
   for (const { set, replicas } of plan.scale) await scaleSet(context, object, set, replicas);
-  for (const { metadata } of plan.remove) {
-    await client.delete(resources.replicaSets, metadata).catch(ignoreNotFound);
+  for (const set of plan.remove) {
+    await deleteObject(client, resources.replicaSets, set);
   }
   const now = informers.of(resources.replicaSets).by("controller", object.metadata.uid ?? "");
-  await writeStatus(context, object, now);
+  await patchStatus(client, resources.deployments, object, deploymentStatus(object, now, timestamp(clock)));
   const left = deadlineInMs(object, clock.now());
   const reason = conditionOf(object.status?.conditions, "Progressing")?.reason;
   return reason === "ReplicaSetUpdated" && Number.isFinite(left) ? Math.max(1000, left) : undefined;
@@ -297,25 +297,4 @@ async function scaleSet(
   const verb = replicas > before ? "up" : "down";
   const message = `Scaled ${verb} replica set ${set.metadata.name} from ${before} to ${replicas}`;
   events.record(object, "Normal", "ScalingReplicaSet", message);
-}
-
-async function writeStatus(
-  { client, clock }: ControllerContext,
-  object: Deployment,
-  sets: readonly ReplicaSet[],
-): Promise<void> {
-  const status = deploymentStatus(object, sets, timestamp(clock));
-  if (isDeepStrictEqual(object.status, status)) return;
-  await client
-    .patch(
-      resources.deployments,
-      object.metadata,
-      { type: "merge", body: { status } as never },
-      { subresource: "status" },
-    )
-    .catch(ignoreNotFound);
-}
-
-function ignoreNotFound(error: unknown): void {
-  if (!isNotFound(error)) throw error;
 }

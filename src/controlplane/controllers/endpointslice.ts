@@ -1,4 +1,4 @@
-import { isAlreadyExists, isNotFound } from "../../kube/errors.ts";
+import { isAlreadyExists } from "../../kube/errors.ts";
 import { matchesRequirements, requirementsOf } from "../../kube/selectors.ts";
 import { type EndpointSlice, keyOf, type Pod, resources, type Service } from "../../kube/types.ts";
 import type { Controller, ControllerContext } from "./controller.ts";
@@ -6,6 +6,7 @@ import { endpointGroups, endpointSubsets, familiesOf, planSlices } from "./endpo
 import { canonical } from "./hash.ts";
 import { controllerReference } from "./pods.ts";
 import type { WorkQueue } from "./workqueue.ts";
+import { deleteObject } from "./writes.ts";
 
 const managedBy = "endpointslice.kubernetes.io/managed-by";
 const manager = "endpointslice-controller.k8s.io";
@@ -136,9 +137,7 @@ async function syncSlices(context: ControllerContext, key: string): Promise<unde
   for (const slice of plan.update) {
     await client.update(resources.endpointSlices, { ...slice, metadata: { ...slice.metadata, labels } });
   }
-  for (const { metadata } of plan.delete) {
-    await client.delete(resources.endpointSlices, metadata).catch(ignoreNotFound);
-  }
+  for (const slice of plan.delete) await deleteObject(client, resources.endpointSlices, slice);
 }
 
 function sliceLabels(service: Service): Record<string, string> {
@@ -157,8 +156,7 @@ async function syncEndpoints(context: ControllerContext, key: string): Promise<u
   if (service === undefined) {
     // Those that somebody wrote by hand, for a Service without selector, are not ours to remove.
     const ours = existing?.metadata.labels?.["endpoints.kubernetes.io/managed-by"] === "endpoint-controller";
-    if (existing !== undefined && ours)
-      await client.delete(resources.endpoints, existing.metadata).catch(ignoreNotFound);
+    if (existing !== undefined && ours) await deleteObject(client, resources.endpoints, existing);
     return;
   }
   if (!hasSelector(service)) return;
@@ -184,8 +182,4 @@ async function syncEndpoints(context: ControllerContext, key: string): Promise<u
     metadata: { ...existing.metadata, labels },
     subsets,
   });
-}
-
-function ignoreNotFound(error: unknown): void {
-  if (!isNotFound(error)) throw error;
 }

@@ -1,5 +1,3 @@
-import { isDeepStrictEqual } from "node:util";
-import { isNotFound } from "../../kube/errors.ts";
 import { matchesSelector } from "../../kube/selectors.ts";
 import { type Condition, keyOf, type Pod, type ReplicaSet, resources } from "../../kube/types.ts";
 import { explain } from "../../lib/errors.ts";
@@ -14,6 +12,7 @@ import {
   podFromTemplate,
   withCondition,
 } from "./pods.ts";
+import { createPod, deletePod, patchStatus } from "./writes.ts";
 
 export interface ReplicaPlan {
   create: number;
@@ -96,36 +95,21 @@ export const replicaSet: Controller = {
 };
 
 async function sync(context: ControllerContext, key: string): Promise<number | undefined> {
-  const { client, informers, events, clock } = context;
+  const { informers, clock } = context;
   const set = informers.of(resources.replicaSets).getByKey(key);
   if (set === undefined) return undefined;
   const pods = await claimPods(context, resources.replicaSets, set);
   const plan = planReplicas(set, pods, clock.now());
-  let failure: Condition | undefined;
   try {
     await createPods(context, set, plan.create);
-    await Promise.all(
-      plan.delete.map(async (pod) => {
-        const { uid } = pod.metadata;
-        await client
-          .delete(resources.pods, pod.metadata, uid === undefined ? {} : { preconditions: { uid } })
-          .catch(ignoreNotFound);
-        events.record(set, "Normal", "SuccessfulDelete", `Deleted pod: ${pod.metadata.name}`);
-      }),
-    );
+    await Promise.all(plan.delete.map((pod) => deletePod(context, set, pod)));
   } catch (error) {
     const reason = plan.create > 0 ? "FailedCreate" : "FailedDelete";
-    failure = { type: "ReplicaFailure", status: "True", reason, message: explain(error) };
-    events.record(
-      set,
-      "Warning",
-      reason,
-      `Error ${plan.create > 0 ? "creating" : "deleting"}: ${explain(error)}`,
-    );
-    await writeStatus(context, set, planReplicas(set, ownPods(context, set), clock.now()).status, failure);
+    const failure: Condition = { type: "ReplicaFailure", status: "True", reason, message: explain(error) };
+    await writeStatus(context, set, failure);
     throw error;
   }
-  await writeStatus(context, set, planReplicas(set, ownPods(context, set), clock.now()).status, failure);
+  await writeStatus(context, set, undefined);
   return plan.againInMs;
 }
 
@@ -138,47 +122,28 @@ function ownPods({ informers }: ControllerContext, set: ReplicaSet): Pod[] {
 }
 
 /** In batches that double, so that a template which the server refuses costs one request and not hundreds. */
-async function createPods(
-  { client, events }: ControllerContext,
-  set: ReplicaSet,
-  count: number,
-): Promise<void> {
+async function createPods(context: ControllerContext, set: ReplicaSet, count: number): Promise<void> {
   const owner = controllerReference(resources.replicaSets, set);
   const { template } = set.spec;
   if (template === undefined) return;
   const draft = podFromTemplate(template, set.metadata.namespace, owner);
   draft.metadata.generateName = `${set.metadata.name}-`;
   for (let left = count, batch = 1; left > 0; left -= batch, batch = Math.min(left, batch * 2)) {
-    await Promise.all(
-      Array.from({ length: batch }, async () => {
-        const { metadata } = await client.create(resources.pods, draft);
-        events.record(set, "Normal", "SuccessfulCreate", `Created pod: ${metadata.name}`);
-      }),
-    );
+    await Promise.all(Array.from({ length: batch }, () => createPod(context, set, draft)));
   }
 }
 
 async function writeStatus(
-  { client, clock }: ControllerContext,
+  context: ControllerContext,
   set: ReplicaSet,
-  counts: NonNullable<ReplicaSet["status"]>,
   failure: Condition | undefined,
 ): Promise<void> {
+  const { client, clock } = context;
   const others = (set.status?.conditions ?? []).filter(({ type }) => type !== "ReplicaFailure");
   const conditions =
     failure === undefined ? others : withCondition(set.status?.conditions, failure, timestamp(clock));
-  const status = { ...set.status, ...counts, conditions };
-  if (isDeepStrictEqual({ conditions: [], ...set.status }, status)) return;
-  await client
-    .patch(
-      resources.replicaSets,
-      set.metadata,
-      { type: "merge", body: { status } as never },
-      { subresource: "status" },
-    )
-    .catch(ignoreNotFound);
-}
-
-function ignoreNotFound(error: unknown): void {
-  if (!isNotFound(error)) throw error;
+  const counts = planReplicas(set, ownPods(context, set), clock.now()).status;
+  const shown =
+    conditions.length === 0 && set.status?.conditions === undefined ? counts : { ...counts, conditions };
+  await patchStatus(client, resources.replicaSets, set, shown);
 }

@@ -97,13 +97,13 @@ export async function runKubelets(
   }
 }
 
-/** Waits until what is asked for is so, and answers with it; fails with the last answer after five seconds. */
+/** Waits until what is asked for is so, and answers with it; fails with the last answer after four seconds. */
 export async function eventually<R>(ask: () => R | Promise<R>, right: (answer: R) => boolean): Promise<R> {
-  const deadline = Date.now() + 5000;
+  const deadline = Date.now() + 4000;
   for (;;) {
     const answer = await ask();
     if (right(answer)) return answer;
-    if (Date.now() > deadline) throw new Error(`not so within 5 s: ${JSON.stringify(answer)}`);
+    if (Date.now() > deadline) throw new Error(`not so within 4 s: ${JSON.stringify(answer)}`);
     await Bun.sleep(2);
   }
 }
