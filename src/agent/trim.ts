@@ -35,6 +35,10 @@ export function trimService(service: Service): Service {
   return {
     metadata: {
       ...trimMeta(service.metadata, true),
+      // The older of two Services keeps an address that both want.
+      ...(service.metadata.creationTimestamp !== undefined && {
+        creationTimestamp: service.metadata.creationTimestamp,
+      }),
       ...(service.metadata.annotations !== undefined && { annotations: service.metadata.annotations }),
     },
     spec: service.spec,
