@@ -102,18 +102,24 @@ function number(
 ): Shape {
   const little = byteorder === hostOrder && littleEndian;
   const most = 2 ** (8 * size) - 1;
+  const byName = new Map(Object.entries(names));
   const byNumber = new Map(Object.entries(names).map(([name, value]) => [value, name]));
   return {
     id,
     size,
     byteorder,
     write: (bytes, at, value) => {
-      const plain = typeof value === "string" ? numberOf(value, names) : value;
-      if (typeof plain !== "number" || !Number.isInteger(plain) || plain < 0 || plain > most) {
+      const plain = typeof value === "number" ? value : (byName.get(value as string) ?? parseNumber(value));
+      if (plain >>> 0 !== plain || plain > most) {
         throw new InvalidInput("value", value, `is not ${expected(most, names)}`);
       }
-      for (let i = 0; i < size; i++) {
-        bytes[at + i] = (plain >>> (8 * (little ? i : size - 1 - i))) & 0xff;
+      if (size === 1) {
+        bytes[at] = plain;
+      } else if (size === 2 && !little) {
+        bytes[at] = plain >>> 8;
+        bytes[at + 1] = plain;
+      } else {
+        for (let i = 0; i < size; i++) bytes[at + i] = plain >>> (8 * (little ? i : size - 1 - i));
       }
     },
     read: (bytes) => {
@@ -124,9 +130,16 @@ function number(
   };
 }
 
-function numberOf(text: string, names: Readonly<Record<string, number>>): number | undefined {
-  if (Object.hasOwn(names, text)) return names[text];
-  return /^([0-9]+|0x[0-9a-fA-F]+)$/.test(text) ? Number(text) : undefined;
+/** A number written in decimal or with 0x; NaN for other words. */
+function parseNumber(value: Datum): number {
+  if (typeof value !== "string" || value === "") return Number.NaN;
+  let number = 0;
+  for (let i = 0; i < value.length; i++) {
+    const digit = value.charCodeAt(i) - 48;
+    if (digit < 0 || digit > 9) return /^0x[0-9a-fA-F]+$/.test(value) ? Number(value) : Number.NaN;
+    number = number * 10 + digit;
+  }
+  return number;
 }
 
 function expected(most: number, names: Readonly<Record<string, number>>): string {
@@ -143,8 +156,8 @@ function bitmask(id: number, size: 1 | 4, byteorder: ByteOrder, names: Record<st
       if (typeof value !== "string") return plain.write(bytes, at, value);
       let bits = 0;
       for (const word of value.split(",")) {
-        const bit = numberOf(word, names);
-        if (bit === undefined) {
+        const bit = Object.hasOwn(names, word) ? (names[word] as number) : parseNumber(word);
+        if (Number.isNaN(bit)) {
           throw new InvalidInput("value", word, `is none of ${Object.keys(names).join(", ")}`);
         }
         bits = (bits | bit) >>> 0;

@@ -1,5 +1,5 @@
 import { InvalidInput } from "../../lib/errors.ts";
-import { MalformedMessage, type Value, type Writer } from "../netlink/codec.ts";
+import { MalformedMessage, type Value, Writer } from "../netlink/codec.ts";
 import { data } from "./attributes.ts";
 import {
   decodeRange,
@@ -43,6 +43,7 @@ export class ElementCodec {
   readonly #key: Layout;
   readonly #data: Layout | undefined;
   readonly #interval: boolean;
+  #template: Template | undefined;
 
   constructor(set: NftSet | NftMap) {
     this.#set = set;
@@ -56,6 +57,10 @@ export class ElementCodec {
    * `bare` leaves all but the key out.
    */
   write(writer: Writer, element: Element, bare: boolean): number {
+    if (!bare && this.#isPlain(element)) {
+      this.#writePlain(writer, element.key, element.data as Values | undefined);
+      return 1;
+    }
     const at = writer.beginNested(NFTA_LIST_ELEM);
     let after: Uint8Array | undefined;
     if (element.key === CATCHALL_KEY) {
@@ -79,6 +84,26 @@ export class ElementCodec {
     writeU32(writer, NFTA_SET_ELEM_FLAGS, INTERVAL_END);
     writer.end(end);
     return 2;
+  }
+
+  /** True for a key with or without data, and nothing else: all such elements of a set are of the same form. */
+  #isPlain({ key, data, timeout, expires, comment, expressions }: Element): boolean {
+    if (this.#interval || key === CATCHALL_KEY || timeout !== undefined || expires !== undefined)
+      return false;
+    if (comment !== undefined || expressions !== undefined) return false;
+    return this.#set.kind === "map"
+      ? this.#data !== undefined && data !== undefined && !isVerdict(data)
+      : data === undefined;
+  }
+
+  /** Copies the form and fills in the values. */
+  #writePlain(writer: Writer, key: Values, value: Values | undefined): void {
+    this.#template ??= template(this.#key, this.#data);
+    const { bytes, keyAt, dataAt } = this.#template;
+    const at = writer.take(bytes.length);
+    writer.bytes.set(bytes, at);
+    writeValue(this.#key, key, writer.bytes, at + keyAt);
+    if (this.#data !== undefined) writeValue(this.#data, value as Values, writer.bytes, at + dataAt);
   }
 
   #writePlainKey(writer: Writer, key: Values): void {
@@ -190,12 +215,29 @@ export class ElementCodec {
   }
 }
 
+/** A plain element with zeros for values, and where its values stand. */
+interface Template {
+  readonly bytes: Uint8Array;
+  readonly keyAt: number;
+  readonly dataAt: number;
+}
+
+function template(key: Layout, dataLayout: Layout | undefined): Template {
+  const writer = new Writer();
+  const at = writer.beginNested(NFTA_LIST_ELEM);
+  const keyAt = writeBytes(writer, NFTA_SET_ELEM_KEY, new Uint8Array(key.length));
+  const dataAt =
+    dataLayout === undefined ? 0 : writeBytes(writer, NFTA_SET_ELEM_DATA, new Uint8Array(dataLayout.length));
+  writer.end(at);
+  return { bytes: writer.finish(), keyAt, dataAt };
+}
+
 function keyBytes(value: Uint8Array | Verdict | undefined): Uint8Array {
   if (!(value instanceof Uint8Array)) throw new MalformedMessage("an element without a key");
   return value;
 }
 
-// NFTA_DATA_VALUE written in place: for many elements this is the path that counts.
+// NFTA_DATA_VALUE, encoded in place.
 function writeLaidOut(writer: Writer, layout: Layout, value: Values): void {
   const inner = writer.begin(NFTA_DATA_VALUE);
   const at = writer.take(layout.length);
@@ -204,10 +246,15 @@ function writeLaidOut(writer: Writer, layout: Layout, value: Values): void {
   writer.end(inner);
 }
 
-function writeBytes(writer: Writer, attribute: number, bytes: Uint8Array): void {
+/** Returns where the bytes stand. */
+function writeBytes(writer: Writer, attribute: number, bytes: Uint8Array): number {
   const outer = writer.beginNested(attribute);
-  data.write(writer, bytes);
+  const inner = writer.begin(NFTA_DATA_VALUE);
+  const at = writer.length;
+  writer.raw(bytes);
+  writer.end(inner);
   writer.end(outer);
+  return at;
 }
 
 function writeU32(writer: Writer, attribute: number, value: number): void {
