@@ -23,7 +23,7 @@ export async function step(title, work) {
   const print = (text) => process.stderr.write(text);
   const draw = () => {
     if (terminal)
-      print(`${wipe}${`${line()} ${elapsed(since)}`.slice(0, (process.stderr.columns ?? 80) - 1)}`);
+      print(`${wipe}${`${line()} ${elapsed(since)}`.slice(0, (process.stderr.columns || 80) - 1)}`);
     else if (Date.now() - told >= 10_000) {
       told = Date.now();
       print(`${line()}, ${elapsed(since)} so far\n`);
