@@ -1,6 +1,7 @@
 /** Cluster DNS: the zone of a Kubernetes cluster, a server for it, and the message format as a library. */
 export type { CacheOptions } from "./cache.ts";
 export type { Endpoint, ForwardOptions } from "./forward.ts";
+export { dnsEndpointSlice, dnsPod, dnsService, type ZoneHandlers, zoneHandlers } from "./kubernetes.ts";
 export { isAddressInUse, isAddressNotAvailable, ListenFailure } from "./listen.ts";
 export { type DnsMetrics, metricsSnapshot } from "./metrics.ts";
 export type { DnsEndpoint, DnsEndpointSlice, DnsPort, DnsService } from "./records.ts";

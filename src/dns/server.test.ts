@@ -145,14 +145,12 @@ describe("TCP (RFC 7766)", () => {
   });
 
   test("a response that takes an upstream does not hold up the others", async () => {
-    const slow = Promise.withResolvers<void>();
     const up = await upstream((asked) => ({ rcode: asked.questions.length === 1 ? 3 : 1 }));
     const { port } = await serve({ forward: { upstreams: [up.address] } });
     const responses = await askTcp("127.0.0.1", port, [
       queryBytes("far.test", "A", { id: 1 }),
       queryBytes(name, "A", { id: 2 }),
     ]);
-    slow.resolve();
     expect(responses.map((response) => decodeMessage(response).id)).toEqual([2, 1]);
   });
 
