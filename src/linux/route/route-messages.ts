@@ -205,7 +205,8 @@ export function lookupBody(dst: Ip, options: LookupOptions, resolver: Resolver):
     dstLength: dst.bits,
     srcLength: from?.bits,
     tos,
-    flags: RTM_F_LOOKUP_TABLE | (options.fibMatch ? RTM_F_FIB_MATCH : 0),
+    // IPv6 tells the table anyway, and refuses the flag.
+    flags: (dst.family === 4 ? RTM_F_LOOKUP_TABLE : 0) | (options.fibMatch ? RTM_F_FIB_MATCH : 0),
   };
   const value: Value<typeof attributes> = { dst };
   if (from !== undefined) value.from = from;
