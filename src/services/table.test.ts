@@ -183,7 +183,7 @@ describe("elements", () => {
        endpoints4 10.96.0.6 . tcp . 80 . 0 : 10.244.2.1 . 8080
        endpoints4 10.96.0.6 . tcp . 80 . 1 : 10.244.2.2 . 8080
        frontends4 10.96.0.6 . tcp . 80 : goto pick4-2-sticky
-       sticky4 10.96.0.6 . tcp . 80 : goto remember4-60`,
+       sticky4 10.96.0.6 . tcp . 80 : jump remember4-60`,
     ],
     [
       "a load balancer's address, for some",

@@ -278,10 +278,11 @@ export class ServiceTable {
     const affinity = after?.frontend.affinity ?? 0;
     this.elements.put(maps.frontends + family, key, after && verdictOf(after, false));
     this.elements.put(maps.outside + family, key, after?.frontend.outside && verdictOf(after, true));
+    // A jump, which comes back: the source of the packet is still to be translated.
     this.elements.put(
       maps.sticky + family,
       key,
-      affinity > 0 ? `goto ${rememberChain(family, affinity)}` : undefined,
+      affinity > 0 ? `jump ${rememberChain(family, affinity)}` : undefined,
     );
     for (const outside of [false, true]) {
       const endpoints = slotsOf(after, outside);
