@@ -2,13 +2,19 @@ import type { KubeClient } from "../../kube/client.ts";
 import { type Clock, systemClock } from "../../lib/clock.ts";
 import { type Log, silentLog } from "../../lib/log.ts";
 import type { Controller, ControllerContext } from "./controller.ts";
+import { daemonSet } from "./daemonset.ts";
 import { deployment } from "./deployment.ts";
 import { endpointSlice, endpoints } from "./endpointslice.ts";
 import { createEventRecorder } from "./events.ts";
+import { garbageCollector } from "./garbagecollector.ts";
 import { Informers, observingClient } from "./informers.ts";
+import { namespace } from "./namespace.ts";
 import { checkNetworks, type NetworkOptions, nodeIpam } from "./nodeipam.ts";
+import { nodeLifecycle, podCollector } from "./nodelifecycle.ts";
 import { replicaSet } from "./replicaset.ts";
 import { scheduler } from "./scheduler.ts";
+import { statefulSet } from "./statefulset.ts";
+import { taintEviction } from "./tainteviction.ts";
 import { WorkQueue } from "./workqueue.ts";
 
 export { checkNetworks, type NetworkOptions } from "./nodeipam.ts";
@@ -16,11 +22,18 @@ export { checkNetworks, type NetworkOptions } from "./nodeipam.ts";
 /** All controllers, in the order in which they start. */
 export const controllers: readonly Controller[] = [
   nodeIpam,
+  nodeLifecycle,
+  taintEviction,
+  podCollector,
   scheduler,
   replicaSet,
   deployment,
+  daemonSet,
+  statefulSet,
   endpointSlice,
   endpoints,
+  namespace,
+  garbageCollector,
 ];
 
 export interface ControllersOptions extends NetworkOptions {

@@ -6,7 +6,7 @@ import { type KubeObject, type Pod, type Resource, resourceName } from "../../ku
 export class Informers {
   readonly #client: KubeClient;
   readonly #options: Pick<InformerOptions<KubeObject>, "signal" | "clock" | "log">;
-  readonly #informers = new Map<string, Informer<KubeObject>>();
+  readonly #informers = new Map<string, { informer: Informer<KubeObject>; stop: AbortController }>();
 
   constructor(client: KubeClient, options: Pick<InformerOptions<KubeObject>, "signal" | "clock" | "log">) {
     this.#client = client;
@@ -20,9 +20,11 @@ export class Informers {
   of<T extends KubeObject>(resource: Resource<T>): Informer<T> {
     const name = resourceName(resource);
     const known = this.#informers.get(name);
-    if (known !== undefined) return known as unknown as Informer<T>;
+    if (known !== undefined) return known.informer as unknown as Informer<T>;
+    const stop = new AbortController();
     const informer = startInformer(this.#client, resource, {
       ...this.#options,
+      signal: AbortSignal.any([this.#options.signal, stop.signal]),
       indexes: {
         namespace: ({ metadata }) => [metadata.namespace ?? ""],
         owner: ({ metadata }) => (metadata.ownerReferences ?? []).map(({ uid }) => uid),
@@ -31,18 +33,24 @@ export class Informers {
         node: (object) => (resource.kind === "Pod" ? [(object as unknown as Pod).spec.nodeName ?? ""] : []),
       },
     });
-    this.#informers.set(name, informer as unknown as Informer<KubeObject>);
+    this.#informers.set(name, { informer: informer as unknown as Informer<KubeObject>, stop });
     return informer;
+  }
+
+  /** Ends the informer of a resource that is no longer served. */
+  drop(resource: Resource): void {
+    this.#informers.get(resourceName(resource))?.stop.abort();
+    this.#informers.delete(resourceName(resource));
   }
 
   /** The informer of a resource, if a controller has asked for it. */
   peek(resource: Resource): Informer<KubeObject> | undefined {
-    return this.#informers.get(resourceName(resource));
+    return this.#informers.get(resourceName(resource))?.informer;
   }
 
   /** When each of them has its first list. */
   async synced(): Promise<void> {
-    await Promise.all([...this.#informers.values()].map((informer) => informer.synced));
+    await Promise.all([...this.#informers.values()].map(({ informer }) => informer.synced));
   }
 }
 
