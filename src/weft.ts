@@ -65,10 +65,11 @@ async function main(argv: readonly string[]): Promise<number> {
   return await command.run(args);
 }
 
-try {
-  process.exit(await main(process.argv.slice(2)));
-} catch (error) {
-  console.error(explain(error));
-  if (process.env["WEFT_DEBUG"] !== undefined && error instanceof Error) console.error(error.stack);
-  process.exit(error instanceof UsageError ? exitStatus.usage : exitStatus.failure);
-}
+main(process.argv.slice(2)).then(
+  (status) => process.exit(status),
+  (error: unknown) => {
+    console.error(explain(error));
+    if (process.env.WEFT_DEBUG !== undefined && error instanceof Error) console.error(error.stack);
+    process.exit(error instanceof UsageError ? exitStatus.usage : exitStatus.failure);
+  },
+);

@@ -30,9 +30,7 @@ export function startControl(lab: Lab, down: () => void): { stop(): void } {
   };
   const server = Bun.serve({
     unix: `${sharedDir}/${files.control}`,
-    async fetch(request, server) {
-      // Checks and stories may be silent for longer than a usual answer takes.
-      server.timeout(request, 0);
+    async fetch(request) {
       const url = new URL(request.url);
       const route = routes[`${request.method} ${url.pathname}`];
       if (route === undefined) return new Response("no such thing\n", { status: 404 });

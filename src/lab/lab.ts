@@ -67,7 +67,7 @@ export class Lab {
     this.#outside = Outside.start(this.#kernel, this.#settings.logsDir);
     this.#progress("The fabric is up");
     this.#plane = await startLabControlPlane(this.#options, this.#log, this.#abort.signal);
-    this.#client = this.#plane.client("weft-lab");
+    this.#client = this.#plane.client;
     this.#informers = this.#watch(this.#client);
     this.#progress("The control plane answers");
     for (let i = 0; i < this.#options.nodes; i++) this.#startNode();
@@ -354,8 +354,7 @@ export class Lab {
     this.#abort.abort();
     await Promise.all([...this.#nodes.values()].map((node) => node.stop(this.#kernel).catch(() => {})));
     this.#outside?.stop();
-    this.#client?.close();
-    await this.#plane?.stop();
+    this.#plane?.stop();
     this.#kernel.close();
   }
 }

@@ -1,3 +1,7 @@
+import { explain } from "../lib/errors.ts";
+
+const pulseEvery = 2_000;
+
 /** A response that sends each event as a line of JSON as it comes. */
 export function eventStream(produce: (emit: (event: object) => void) => Promise<void>): Response {
   const encoder = new TextEncoder();
@@ -7,11 +11,16 @@ export function eventStream(produce: (emit: (event: object) => void) => Promise<
       const emit = (event: object) => {
         if (open) controller.enqueue(encoder.encode(`${JSON.stringify(event)}\n`));
       };
+      // An empty line now and then: a silent connection would be taken for a dead one.
+      const pulse = setInterval(() => {
+        if (open) controller.enqueue(encoder.encode("\n"));
+      }, pulseEvery);
       try {
         await produce(emit);
       } catch (error) {
-        emit({ kind: "verdict", ok: false, passed: 0, failed: 1, message: String(error) });
+        emit({ kind: "verdict", ok: false, passed: 0, failed: 1, message: explain(error) });
       }
+      clearInterval(pulse);
       if (open) controller.close();
       open = false;
     },

@@ -15,6 +15,8 @@ export interface PodRoute {
 export interface RouteProblem {
   node: string;
   message: string;
+  /** It mends itself when the node has told its addresses. */
+  passing?: true;
 }
 
 /** The podCIDRs of a node; what cannot be read as a prefix is reported and left out. */
@@ -70,7 +72,12 @@ export function planRoutes(
       if (name === self) continue;
       const gateway = nodeAddress(node, dst.family);
       if (gateway !== undefined) routes.push({ dst, gateway, node: name });
-      else problems.push({ node: name, message: `it has podCIDR ${dst} but no IPv${dst.family} address` });
+      else
+        problems.push({
+          node: name,
+          message: `it has podCIDR ${dst} but no IPv${dst.family} address`,
+          passing: true,
+        });
     }
   }
   return { routes, problems };

@@ -74,7 +74,13 @@ const isOurs = (addresses: readonly Ip[], lost: Prefix) =>
 
 function addAddress({ rtnl }: Kernel, address: Ip): void {
   try {
-    rtnl.addresses.add({ link, address: Prefix.host(address), scope: "host", protocol: RTPROT_WEFT });
+    rtnl.addresses.add({
+      link,
+      address: Prefix.host(address),
+      scope: "host",
+      flags: ["nodad"],
+      protocol: RTPROT_WEFT,
+    });
   } catch (error) {
     if (!isExists(error)) throw error;
   }

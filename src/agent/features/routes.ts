@@ -3,8 +3,8 @@ import { isNotFound } from "../../linux/errors.ts";
 import type { Kernel } from "../../linux/kernel.ts";
 import { ReconcileLoop } from "../../reconcile/loop.ts";
 import { removeHostGateway, syncHostGateway } from "../../routes/host-gw.ts";
-import { planRoutes } from "../../routes/plan.ts";
-import type { AgentContext, Feature } from "../feature.ts";
+import { type PodRoute, planRoutes, type RouteProblem } from "../../routes/plan.ts";
+import type { AgentContext, Feature, FeatureState } from "../feature.ts";
 
 /** Routes to every other node's pods by that node's address, and forwarding between this node's links. */
 export const routes: Feature = {
@@ -25,15 +25,8 @@ export const routes: Feature = {
         held = wanted.length;
         if (result.changed > 0)
           log.info("Routes written", { changed: result.changed, routes: wanted.length });
-        const all = [...problems, ...result.problems];
-        const [first] = all;
-        if (first === undefined)
-          report("ready", `routes to ${new Set(wanted.map(({ node }) => node)).size} nodes`);
-        else
-          report(
-            "failing",
-            `node "${first.node}": ${first.message}${all.length > 1 ? ` (and ${all.length - 1} more)` : ""}`,
-          );
+        const { state, message } = judge(wanted, [...problems, ...result.problems]);
+        report(state, message);
       },
       { clock, signal, onError: (error) => report("failing", explain(error)) },
     );
@@ -56,6 +49,19 @@ export const routes: Feature = {
     log.info("Removed routes", { removed });
   },
 };
+
+/** What to report: problems that pass by themselves do not make the feature fail. */
+function judge(wanted: readonly PodRoute[], problems: readonly RouteProblem[]): FeatureState {
+  const lasting = problems.filter(({ passing }) => passing !== true);
+  const first = lasting[0] ?? problems[0];
+  const count = `routes to ${new Set(wanted.map(({ node }) => node)).size} nodes`;
+  if (first === undefined) return { state: "ready", message: count };
+  const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : "";
+  const message = `node "${first.node}": ${first.message}${more}`;
+  return lasting.length > 0
+    ? { state: "failing", message }
+    : { state: "ready", message: `${count}; ${message}` };
+}
 
 /** Puts back what somebody else removes, and routes again when a link or address comes back. */
 async function followKernel({ kernel, log, signal }: AgentContext, changed: () => void): Promise<void> {

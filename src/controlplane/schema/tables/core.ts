@@ -35,7 +35,7 @@ NodeStatus
   capacity, allocatable: {quantity}
   phase: string
   conditions: [NodeCondition] key=type
-  addresses: [NodeAddress] key=type
+  addresses: [NodeAddress] key=type keys=type,address
   daemonEndpoints: NodeDaemonEndpoints ={}
   nodeInfo: NodeSystemInfo
   images: [ContainerImage] atomic
