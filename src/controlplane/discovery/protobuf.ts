@@ -2,9 +2,10 @@ import { type Dict, dictAt, isDict } from "../objects.ts";
 
 /**
  * The protobuf form of an OpenAPI 2 document (gnostic's openapi.v2.Document), which is the only one that kubectl up to
- * 1.26 asks for when it checks what it applies. Field numbers are those of gnostic's OpenAPIv2.proto.
+ * 1.26 asks for when it checks what it applies. Field numbers are those of gnostic's OpenAPIv2.proto. Clients ask for
+ * "...spec.v2@v1.0+protobuf", which no answer may say: "@" is not allowed in a media type.
  */
-export const openApiV2Type = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+export const openApiV2Type = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 const encoder = new TextEncoder();
 

@@ -13,6 +13,8 @@ const BOOKMARK_INTERVAL = 60_000;
 const MOST_WAITING = 50_000;
 
 const encoder = new TextEncoder();
+/** Bun sends the head of an answer with its first byte, and clients wait for it: white space that JSON ignores. */
+const FIRST_BYTE = encoder.encode(" ");
 /** The plain text of an event is made once for all its watchers. */
 const shared = new WeakMap<StoreEvent, Map<string, Uint8Array>>();
 
@@ -108,6 +110,7 @@ class WatchStream {
     const stream = new ReadableStream<Uint8Array>({
       start: (controller) => {
         this.#controller = controller;
+        this.#enqueue(FIRST_BYTE);
         this.#begin();
       },
       cancel: () => this.#release(),

@@ -53,16 +53,17 @@ const child = (set: FieldSet, step: string): FieldSet | undefined =>
   Object.hasOwn(set, step) ? set[step] : undefined;
 const hasSelf = (set: FieldSet) => isLeaf(set) || Object.hasOwn(set, SELF);
 
+/** A node from its parts. */
+function node(self: boolean, members: FieldSet): FieldSet {
+  return self && !isLeaf(members) ? { [SELF]: {}, ...members } : members;
+}
+
 export function union(a: FieldSet, b: FieldSet): FieldSet {
   const result: FieldSet = { ...a };
   for (const step of Object.keys(b)) {
     const [mine, theirs] = [child(a, step), b[step] as FieldSet];
-    if (mine === undefined) setKey(result as Dict, step, theirs);
-    else {
-      const merged = union(mine, theirs);
-      if (isLeaf(mine) !== isLeaf(theirs)) merged[SELF] = {};
-      setKey(result as Dict, step, merged);
-    }
+    if (step === SELF || mine === undefined) setKey(result as Dict, step, theirs);
+    else setKey(result as Dict, step, node(hasSelf(mine) || hasSelf(theirs), union(mine, theirs)));
   }
   return result;
 }
@@ -71,19 +72,18 @@ export function union(a: FieldSet, b: FieldSet): FieldSet {
 export function subtract(a: FieldSet, b: FieldSet): FieldSet {
   const result: FieldSet = {};
   for (const [step, mine] of Object.entries(a)) {
+    if (step === SELF) continue;
     const theirs = child(b, step);
-    if (theirs === undefined) setKey(result as Dict, step, mine);
-    else {
-      const rest = subtract(withSelf(mine), withSelf(theirs));
-      if (!isLeaf(rest))
-        setKey(result as Dict, step, Object.keys(rest).length === 1 && Object.hasOwn(rest, SELF) ? {} : rest);
+    if (theirs === undefined) {
+      setKey(result as Dict, step, mine);
+      continue;
     }
+    const self = hasSelf(mine) && !hasSelf(theirs);
+    const members = subtract(mine, theirs);
+    if (self || !isLeaf(members)) setKey(result as Dict, step, node(self, members));
   }
   return result;
 }
-
-/** A leaf written as a node that has itself as its only member. */
-const withSelf = (set: FieldSet): FieldSet => (isLeaf(set) ? { [SELF]: {} } : set);
 
 export const isEmpty = isLeaf;
 
