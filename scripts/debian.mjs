@@ -30,8 +30,14 @@ const packages = [
   { name: "hyperfine", use: "a second clock for the benches" },
   { name: "kubernetes-client", use: "kubectl", unless: () => which("kubectl") !== undefined },
   { name: "kmod", use: "loads modules in the kernels of test/kernels" },
+  { name: "xz-utils", use: "unpacks the kernel of test/kernels/vm-run" },
   { name: "tcc", use: "helps user-mode-linux on some processors", unless: () => process.arch !== "x64" },
   { name: "user-mode-linux", use: "another kernel: VLAN, IPVS, VRF", unless: () => process.arch !== "x64" },
+  {
+    name: "qemu-system-x86",
+    use: "another kernel: nftables with VLAN, WireGuard",
+    unless: () => process.arch !== "x64",
+  },
 ];
 
 const apt = {

@@ -48,7 +48,7 @@ export const groups = [
     folders: ["test/interop"],
     seconds: 900,
   },
-  { name: "kernels", about: "the runners of other kernels", folders: ["test/kernels"], seconds: 300 },
+  { name: "kernels", about: "the runners of other kernels", folders: ["test/kernels"], seconds: 600 },
   {
     name: "uml",
     about: "under User-Mode Linux: VLAN, IPVS, VRF and others",

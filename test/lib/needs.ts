@@ -104,6 +104,11 @@ export const needs = {
     );
   },
 
+  /** What test/kernels/vm-run needs. */
+  get vm(): Need {
+    return needs.command("qemu-system-x86_64", "qemu-system-x86") ?? needs.command("modprobe", "kmod");
+  },
+
   /** Another processor architecture's tests are not this one's. */
   arch(name: typeof process.arch): Need {
     return process.arch === name ? undefined : `needs ${name}`;
