@@ -1,3 +1,4 @@
+import { abortable } from "../lib/abort.ts";
 import { type Clock, systemClock } from "../lib/clock.ts";
 import { quote } from "../lib/errors.ts";
 import type { ClientConfig } from "./config.ts";
@@ -134,10 +135,14 @@ class RestClient implements KubeClient {
   async *#chunks(response: Response, exchange: Exchange): AsyncGenerator<Uint8Array> {
     if (response.body === null) return;
     const reader = response.body.getReader();
+    const { signal } = exchange;
     for (;;) {
-      const { done, value } = await reader.read().catch((error) => {
+      const { done, value } = await abortable(reader.read(), signal).catch((error) => {
+        // Frees a server in the same process, which no closed connection tells of the end.
+        reader.cancel().catch(() => {});
         throw this.#transport.unreachable(exchange, error);
       });
+      if (done && signal.aborted) throw this.#transport.unreachable(exchange, signal.reason);
       if (done) return;
       yield value;
     }

@@ -45,13 +45,21 @@ export class ApiError extends WeftError {
 /** The API server could not be asked, or went away before it had answered: whether it acted is unknown. */
 export class ApiUnreachable extends WeftError {
   readonly server: string;
+  /** It was given up because nothing came for too long, not because the connection failed. */
+  readonly silent: boolean;
 
-  constructor(server: string, operation: string, problem: string, options: { cause?: unknown } = {}) {
+  constructor(
+    server: string,
+    operation: string,
+    problem: string,
+    options: { cause?: unknown; silent?: boolean } = {},
+  ) {
     super("api-unreachable", `${operation}: the API server "${server}" ${problem}`, {
       remedy: "Check that the server runs, and the address and certificates in the kubeconfig",
       ...options,
     });
     this.server = server;
+    this.silent = options.silent === true;
   }
 }
 

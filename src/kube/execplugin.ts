@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { isAbsolute, join } from "node:path";
+import { abortable } from "../lib/abort.ts";
 import type { Clock } from "../lib/clock.ts";
 import { quote, WeftError } from "../lib/errors.ts";
 import { bearer, type Credential, type Credentials } from "./credentials.ts";
@@ -160,14 +161,5 @@ function failure(config: ExecConfig, problem: string, cause?: unknown): WeftErro
   return new WeftError("exec-plugin-failed", `The credential plugin "${config.command}" ${problem}`, {
     remedy: config.installHint?.trim() || "Run the command by hand to see what it says",
     ...(cause === undefined ? {} : { cause }),
-  });
-}
-
-function abortable<R>(promise: Promise<R>, signal: AbortSignal): Promise<R> {
-  return new Promise((resolve, reject) => {
-    const onAbort = () => reject(signal.reason);
-    if (signal.aborted) onAbort();
-    signal.addEventListener("abort", onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
   });
 }

@@ -42,7 +42,7 @@ export async function* follow<T extends KubeObject>(
   const { signal } = options;
   const clock = options.clock ?? systemClock;
   const backoff = new Backoff(options.backoff);
-  const state: { version: string | undefined } = { version: undefined };
+  const state: FollowState = { version: undefined, open: false };
   while (!signal.aborted) {
     const startedAt = clock.now();
     try {
@@ -62,10 +62,19 @@ export async function* follow<T extends KubeObject>(
     } catch (error) {
       if (signal.aborted || isClientClosed(error)) return;
       if (!canResume(error, backoff.failures)) state.version = undefined;
-      if (!isGone(error)) options.onInterrupted?.(error);
+      // A quiet server without bookmarks looks like a dead connection; a new one will tell which it was.
+      const quiet = state.open && isUnreachable(error) && error.silent;
+      if (!isGone(error) && !quiet) options.onInterrupted?.(error);
       await pause(clock, backoff, signal);
     }
   }
+}
+
+interface FollowState {
+  /** Up to which everything is known; undefined for nothing. */
+  version: string | undefined;
+  /** The server has accepted the last watch. */
+  open: boolean;
 }
 
 /** What was seen so far is a place to go on from, unless the server keeps saying no to it. */
@@ -102,14 +111,18 @@ async function* changes<T extends KubeObject>(
   client: KubeClient,
   resource: Resource<T>,
   options: FollowOptions,
-  state: { version: string | undefined },
+  state: FollowState,
 ): AsyncGenerator<FollowEvent<T> | undefined> {
+  state.open = false;
   const watch = client.watch(resource, {
     ...selection(options),
     signal: options.signal,
     timeoutSeconds: options.timeoutSeconds ?? Math.floor(300 * (1 + Math.random())),
     idleTimeoutMs: options.idleTimeoutMs ?? 120_000,
-    ...(options.onConnected === undefined ? {} : { onOpen: options.onConnected }),
+    onOpen: () => {
+      state.open = true;
+      options.onConnected?.();
+    },
     ...(state.version === undefined ? {} : { resourceVersion: state.version }),
   });
   for await (const event of watch) {

@@ -375,6 +375,24 @@ describe("attempts", () => {
     expect(seen).toEqual(["+a", "+b"]);
   });
 
+  test("a watch that falls silent is quietly taken up anew, but not one that never began", async () => {
+    const informer = start();
+    await informer.synced;
+    const silent = new ApiUnreachable("fake", "watch", "did not answer within 120000 ms", { silent: true });
+    kube.interrupt(silent);
+    await settle();
+    expect(logged).toEqual([]);
+    kube.intercept = () => {
+      throw silent;
+    };
+    kube.interrupt(silent);
+    for (let i = 0; i < 3; i++) {
+      clock.advance(30_000);
+      await settle();
+    }
+    expect(informer.health).toEqual({ connected: false, error: silent });
+  });
+
   test("watches that the server ends at once are not asked for in a circle", async () => {
     const informer = start();
     await informer.synced;

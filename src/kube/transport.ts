@@ -1,3 +1,4 @@
+import { abortable } from "../lib/abort.ts";
 import { type Clock, sleep, systemClock } from "../lib/clock.ts";
 import { WeftError } from "../lib/errors.ts";
 import type { ClientConfig } from "./config.ts";
@@ -69,7 +70,8 @@ export class Transport {
   async #attempt(exchange: Exchange): Promise<Response> {
     const credential = (await this.#config.credentials?.current(exchange.signal)) ?? {};
     try {
-      return await this.#fetch(`${this.server}${exchange.path}`, this.#init(exchange, credential));
+      const answer = this.#fetch(`${this.server}${exchange.path}`, this.#init(exchange, credential));
+      return await abortable(answer, exchange.signal);
     } catch (error) {
       throw this.unreachable(exchange, error);
     }
@@ -117,7 +119,10 @@ export class Transport {
     if (exchange.signal.aborted) {
       const reason: unknown = exchange.signal.reason;
       if (reason instanceof NotInTime) {
-        return new ApiUnreachable(this.server, exchange.operation, reason.message, { cause: reason });
+        return new ApiUnreachable(this.server, exchange.operation, reason.message, {
+          cause: reason,
+          silent: true,
+        });
       }
       return reason instanceof Error ? reason : new Error(String(reason));
     }
