@@ -386,11 +386,26 @@ export function encodeRange(layout: Layout, value: Datum | readonly Datum[]): [U
     throw wrongCount(value, layout);
   }
   for (const [i, { type, at }] of layout.fields.entries()) {
-    const [first, last] = bounds(type, values[i] as Datum);
+    const value = values[i] as Datum;
+    const [first, last] = bounds(type, value);
     type.write(from, at, first);
     type.write(to, at, last);
+    if (compareBytes(type, from, to, at) > 0) {
+      throw new InvalidInput("value", value, "is a range that ends before it begins");
+    }
   }
   return [from, to];
+}
+
+/** Compares one field of two values as the number that it is. */
+function compareBytes(type: DataType, a: Uint8Array, b: Uint8Array, at: number): number {
+  const little = type.byteorder === hostOrder && littleEndian;
+  for (let i = 0; i < type.size; i++) {
+    const place = at + (little ? type.size - 1 - i : i);
+    const difference = (a[place] as number) - (b[place] as number);
+    if (difference !== 0) return difference;
+  }
+  return 0;
 }
 
 function bounds(type: DataType, value: Datum): [Datum, Datum] {

@@ -69,9 +69,6 @@ export class ElementCodec {
       this.#writePlainKey(writer, element.key);
     } else {
       const [from, to] = encodeRange(this.#key, element.key);
-      if (from.some((byte, i) => byte !== to[i]) && compare(from, to) > 0 && !this.#key.concatenated) {
-        throw new InvalidInput("key", element.key, "is a range that ends before it begins");
-      }
       writeBytes(writer, NFTA_SET_ELEM_KEY, from);
       if (this.#key.concatenated) writeBytes(writer, NFTA_SET_ELEM_KEY_END, to);
       else after = successor(to);

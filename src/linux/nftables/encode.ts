@@ -208,7 +208,7 @@ class Encoder {
     };
     for (const element of elements) {
       const before = buffer.length;
-      const count = codec.write(buffer, element, bare);
+      const count = writeElement(codec, buffer, element, bare, set);
       if (each || buffer.length - start > ELEMENTS_LIMIT) finish(before);
       for (let i = 0; i < count; i++) owners.push(element);
     }
@@ -260,6 +260,29 @@ class Encoder {
       default:
         return this.#message(message.DELSETELEM, 0, elementListAttributes, { table, set: object.name });
     }
+  }
+}
+
+/** Throws {@link InvalidInput} that names the set, where an element does not fit it. */
+function writeElement(
+  codec: ElementCodec,
+  buffer: Writer,
+  element: Element,
+  bare: boolean,
+  set: NftSet | NftMap,
+): number {
+  try {
+    return codec.write(buffer, element, bare);
+  } catch (error) {
+    if (!(error instanceof InvalidInput)) throw error;
+    throw new InvalidInput(
+      `element of ${set.kind} "${set.name}"`,
+      element,
+      `does not fit: ${error.message}`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 
