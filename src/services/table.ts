@@ -221,7 +221,8 @@ export class ServiceTable {
     if (refused.length > 0) this.#refused.set(key, refused);
     else this.#refused.delete(key);
     return {
-      frontends: new Map(frontends.map((frontend) => [idOf(frontend), frontend])),
+      // They come in the order of precedence, and a Service may want the same twice.
+      frontends: new Map(frontends.toReversed().map((frontend) => [idOf(frontend), frontend])),
       clusterIps: clusterIps(service).map(String),
       own: ownAddresses(slices, this.#node),
     };
