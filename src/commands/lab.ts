@@ -145,6 +145,7 @@ async function run(args: string[]): Promise<number> {
         await view.show(await control(socket, "POST", "/story")),
       ].every(Boolean);
     view.picture((await (await control(socket, "GET", "/status")).json()) as LabStatus);
+    if (!ok) view.logsAt(lab.keepLogs());
     if (options.once === true || !ok) return ok ? exitStatus.ok : exitStatus.failure;
     view.goOn();
     await Promise.race([interrupt.promise, daemon.exited]);
@@ -174,6 +175,7 @@ async function up(args: string[]): Promise<number> {
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, cancel);
   const ok = await view.show(await control(await lab.waitForControl(daemon), "GET", "/events"));
   if (!ok) {
+    view.logsAt(lab.keepLogs());
     daemon.kill("SIGTERM");
     await daemon.exited;
     return exitStatus.failure;

@@ -1,5 +1,7 @@
-import { existsSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { InvalidInput, WeftError } from "../lib/errors.ts";
 import { selfCommand } from "../lib/self.ts";
 import type { LabOptions } from "./lab.ts";
@@ -67,16 +69,19 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     stdout: log,
     stderr: log,
   });
-  const stop = () =>
-    void fetch("http://lab/down", { method: "POST", unix: `${dir}/${files.control}` }).catch(() =>
-      inside.kill("SIGKILL"),
-    );
+  let asked = false;
+  const stop = () => {
+    asked = true;
+    const down = fetch("http://lab/down", { method: "POST", unix: `${dir}/${files.control}` });
+    down.catch(() => inside.kill("SIGKILL"));
+  };
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, stop);
   process.stdin.on("end", stop).on("error", stop).resume();
   const code = await inside.exited;
   server.close();
-  if (code === 0) rmSync(dir, { recursive: true, force: true });
-  return code;
+  // Whoever started a lab that ended by itself wants to know why: the logs stay for it.
+  if (asked) rmSync(dir, { recursive: true, force: true });
+  return asked ? 0 : code;
 }
 
 /** Namespaces of its own, in which process 1 dies with its parent, and everything with process 1. */
@@ -147,6 +152,13 @@ export function checkNamespaces(): void {
           : "Run it as root, or allow user namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)",
     },
   );
+}
+
+/** Saves the logs of a lab that failed from its end; answers where. */
+export function keepLogs(): string {
+  const target = mkdtempSync(join(tmpdir(), "weft-lab-logs-"));
+  cpSync(join(labDir(), files.logs), target, { recursive: true });
+  return target;
 }
 
 /** Starts a daemon of its own session. `bound`: it ends when the caller does; else it stays. */

@@ -169,9 +169,7 @@ export class Lab {
       const reason = await missing();
       if (reason === undefined) return;
       if (performance.now() > end) {
-        throw new WeftError("lab-timeout", `waited ${readyDeadline / 1000} s for ${what}: ${reason}`, {
-          remedy: `Look into ${this.#options.hostKubeconfig.replace(/[^/]*$/, files.logs)}`,
-        });
+        throw new WeftError("lab-timeout", `waited ${readyDeadline / 1000} s for ${what}: ${reason}`);
       }
       await this.#changed(100);
     }

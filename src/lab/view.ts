@@ -71,6 +71,11 @@ export class LabView {
     );
   }
 
+  /** Where to look for what went wrong. */
+  logsAt(folder: string): void {
+    this.#line(`The logs are kept in ${folder}`);
+  }
+
   /** The lab goes; nothing of it stays. */
   taking(): void {
     this.#clear();
