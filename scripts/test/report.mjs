@@ -59,12 +59,16 @@ export function followOutput(print) {
   let since = [];
   let rest = "";
   let inError = "";
+  let over = false;
   const tell = () => {
     print(since.join("\n"));
     since = [];
   };
   /** @param {string} line */
   const take = (line) => {
+    // At the end bun test lists all failures once more.
+    if (/^\d+ tests? failed:$/.test(line)) over = true;
+    if (over) return;
     since.push(line);
     const file = /^(\S+\.test\.tsx?):$/.exec(line)?.[1];
     const outcome = /^\((pass|fail|skip|todo)\) /.exec(line)?.[1];
@@ -97,6 +101,7 @@ export function followOutput(print) {
       since = [];
       rest = "";
       inError = "";
+      over = false;
     },
     /** The last lines that belong to no finished test. */
     last: () => [...since, rest].slice(-60).join("\n"),

@@ -128,7 +128,8 @@ test("a report is read as it was meant", () => {
 });
 
 test("output is followed over chunks that end anywhere", () => {
-  const text = "a.test.ts:\n(pass) one [1ms]\nhint\n(fail) two [1ms]\n(skip) three\nrest";
+  const text =
+    "a.test.ts:\n(pass) one [1ms]\nhint\n(fail) two [1ms]\n(skip) three\nrest\n2 tests failed:\n(fail) two\n";
   for (let size = 1; size < 12; size++) {
     const told: string[] = [];
     const output = followOutput((part) => told.push(part));

@@ -155,6 +155,7 @@ describe("the import rules allow", () => {
       "a file of data",
       { "src/lib/a.ts": '#!/usr/bin/env bun\nimport pkg from "../../package.json" with { type: "json" };' },
     ],
+    ["a bench that loads the one that it was told to", { "bench/run.ts": "await import(name);" }],
     ["a folder's URL", { "scripts/a.mjs": 'new URL("..", import.meta.url);' }],
     [
       "Bun and Node",

@@ -29,7 +29,7 @@ interface Rule {
   breaks(edge: Edge): boolean;
 }
 
-const isTest = (path: string) => /\.test\.tsx?$/.test(path) || path.startsWith("test/");
+const isTest = (path: string) => /(^|\/)test\/|\.test\.tsx?$|\/testing\.ts$/.test(path);
 const isProduct = (path: string) => path.startsWith("src/") && !isTest(path);
 const room = (path: string) => /^src\/([^/]+)\//.exec(path)?.[1];
 const layer = (name: string) => layers.findIndex((rooms) => rooms.includes(name));

@@ -67,6 +67,7 @@ describe("scanImports passes over", () => {
     'export { a }; const from = "./a.ts";',
     'export function from() { return "./a.ts"; }',
     'loader.import("./a.ts");',
+    "const a = require(name, options);",
     'new URL("http://127.0.0.1", base);',
   ])("%s", (text) => {
     expect(found(text)).toEqual([]);

@@ -152,7 +152,9 @@ export function scanImports(text: string): Import[] {
     if ((text === "import" || text === "require") && at(index + 1) === "(") {
       const specifier =
         at(index + 3) === ")" || at(index + 3) === "," ? unquote(tokens[index + 2]) : undefined;
-      add(text === "import" ? "import()" : "require", specifier);
+      // A module has no require of its own, so that with anything but a name it is somebody's function.
+      if (text === "import") add("import()", specifier);
+      else if (specifier !== undefined) add("require", specifier);
     } else if (text === "import" && at(index + 1) !== ".") {
       const bare = unquote(tokens[index + 1]);
       const specifier = bare ?? fromClause(tokens, index);
