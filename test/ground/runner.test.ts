@@ -136,6 +136,6 @@ test("output is followed over chunks that end anywhere", () => {
     for (let at = 0; at < text.length; at += size) output.write(text.slice(at, at + size));
     expect(output.seen).toEqual({ passed: 1, failed: 1, skipped: 1, file: "a.test.ts" });
     expect(told).toEqual(["hint\n(fail) two [1ms]"]);
-    expect(output.last()).toBe("rest");
+    expect(output.last()).toBe("rest\n");
   }
 });
