@@ -107,7 +107,11 @@ function serviceChecks({ pods, nodes, outside, service }: Scene, family: 4 | 6):
   const clusterIP = service.clusterIPs.find((ip) => familyOf(ip) === family);
   const group = `IPv${family} Service`;
   const nodePorts = nodes.flatMap((node) =>
-    node.ips.filter((ip) => familyOf(ip) === family).map((ip) => urlOf(ip, service.nodePort)),
+    // The first address of a family is the one on the fabric; a bridge's is not reached from there.
+    node.ips
+      .filter((ip) => familyOf(ip) === family)
+      .slice(0, 1)
+      .map((ip) => urlOf(ip, service.nodePort)),
   );
   const checks: Check[] = [
     {
@@ -168,6 +172,14 @@ async function balanced(
     return silent.length === 0 ? undefined : `${from.name} to ${url}: no answer from ${silent.join(", ")}`;
   });
   return { failures, detail: `${[...counts.values()].join(" + ")} answers, ${median(times)}` };
+}
+
+/** What is missing until every node sends requests to the Service to every pod; undefined when nothing is. */
+export async function unbalanced({ nodes, pods, service }: Scene): Promise<string | undefined> {
+  const callers = nodes.flatMap((from) =>
+    service.clusterIPs.map((ip) => ({ from, url: urlOf(ip, service.port) })),
+  );
+  return (await balanced(callers, pods)).failures[0];
 }
 
 const errorOf = (failed: readonly DialResult[]) => failed[0]?.error ?? "no answer";

@@ -45,7 +45,9 @@ export function createFabric(kernel: Kernel): void {
   rtnl.links.set("lo", { up: true });
   sysctl.write("net.ipv4.ip_forward", 1);
   sysctl.write("net.ipv6.conf.all.forwarding", 1);
-  rtnl.links.add({ kind: "bridge", name: fabric.bridge, up: true });
+  rtnl.links.add({ kind: "bridge", name: fabric.bridge });
+  skipDad(kernel, fabric.bridge);
+  rtnl.links.set(fabric.bridge, { up: true });
   for (const address of fabric.prefixes)
     rtnl.addresses.add({ link: fabric.bridge, address, flags: ["nodad"] });
 }
@@ -63,6 +65,7 @@ export function addHost(kernel: Kernel, name: string, number: number): void {
   const host = openKernel({ name });
   try {
     const { rtnl } = host;
+    skipDad(host, fabric.nodeLink);
     for (const link of ["lo", fabric.nodeLink]) rtnl.links.set(link, { up: true });
     for (const address of hostAddresses(number)) {
       rtnl.addresses.add({ link: fabric.nodeLink, address, flags: ["nodad"] });
@@ -73,6 +76,14 @@ export function addHost(kernel: Kernel, name: string, number: number): void {
   } finally {
     host.close();
   }
+}
+
+/**
+ * No duplicate address detection: while the link-local address is tentative (a second or two), a router cannot ask for
+ * neighbours and drops what it should forward (RFC 4862 section 5.4). On a wire of our own nobody else has our addresses.
+ */
+function skipDad({ sysctl }: Kernel, link: string): void {
+  sysctl.write(`net/ipv6/conf/${link}/accept_dad`, 0);
 }
 
 /** Takes a host away; its link goes with it. */

@@ -6,7 +6,7 @@ import type { Log } from "../lib/log.ts";
 import { type Kernel, openKernel } from "../linux/kernel.ts";
 import { applyExample } from "./apply.ts";
 import { agentReady, type PodEntrance, podOn } from "./ask.ts";
-import { type NodePeer, type PodPeer, planChecks, runCheck, type Scene } from "./checks.ts";
+import { type NodePeer, type PodPeer, planChecks, runCheck, type Scene, unbalanced } from "./checks.ts";
 import { type LabControlPlane, startLabControlPlane } from "./controlplane.ts";
 import { createFabric } from "./fabric.ts";
 import { kubeletPort } from "./kubelet/serve.ts";
@@ -14,7 +14,7 @@ import type { Caller, LabEvent, LabStatus } from "./model.ts";
 import { type ClusterSettings, LabNode } from "./node.ts";
 import { Outside } from "./outside.ts";
 import { files, makeDir, sharedDir } from "./paths.ts";
-import { collectStatus } from "./status.ts";
+import { collectStatus, gatewaysOf } from "./status.ts";
 import { type Stage, tellStory } from "./story.ts";
 
 export interface LabOptions {
@@ -78,6 +78,10 @@ export class Lab {
       this.#podsReady(await this.#wantedReplicas()),
     );
     this.#progress("The pods of examples/blue.yaml are ready");
+    await this.#until("the Service to be balanced over all pods", async () =>
+      unbalanced(await this.#scene()),
+    );
+    this.#progress("The Service answers from all of them, on every node");
     this.#phase = "ready";
     this.#emit({ kind: "verdict", ok: true, passed: 0, failed: 0, message: "The lab is ready" });
   }
@@ -247,7 +251,9 @@ export class Lab {
     for (const pod of this.#readyPods()) pods.push(await this.#peer(pod));
     if (pods.length === 0)
       throw new WeftError("lab-empty", "there is no ready pod of examples/blue.yaml to check with");
-    const nodes: NodePeer[] = [...this.#nodes.values()].map((node) => node.peer(kubeletPort));
+    const nodes: NodePeer[] = [...this.#nodes.values()].map((node) =>
+      node.peer(kubeletPort, gatewaysOf(node)),
+    );
     const blue = services.get({ namespace: "default", name: "blue" });
     if (blue === undefined) throw new WeftError("lab-empty", 'there is no Service "blue" to check');
     const port = blue.spec.ports?.[0];
@@ -329,6 +335,10 @@ export class Lab {
         node?.startAgent(this.#settings);
         await this.#until(`the agent of ${name} to be ready again`, () => this.#nodesReady());
       },
+      leaving: () =>
+        this.#known()
+          .pods.list("default")
+          .some(({ metadata }) => metadata.deletionTimestamp !== undefined),
       readyPods: () =>
         this.#readyPods().map(({ metadata, spec }) => ({ name: metadata.name, node: spec.nodeName ?? "" })),
       changed: () => this.#changed(100),

@@ -41,9 +41,14 @@ export class LabNode {
     return this.#agent?.pid;
   }
 
-  /** The node as a caller and a target of checks. */
-  peer(port: number): NodePeer {
-    return { name: this.name, ips: this.addresses, port, socket: nodePaths(this.name).kubeletSocket };
+  /** The node as a caller and a target of checks; to its own pods it speaks with its bridge's addresses. */
+  peer(port: number, gateways: readonly string[]): NodePeer {
+    return {
+      name: this.name,
+      ips: [...this.addresses, ...gateways],
+      port,
+      socket: nodePaths(this.name).kubeletSocket,
+    };
   }
 
   /** Connects the node and starts its processes. */

@@ -57,6 +57,11 @@ function nodeStatus(node: LabNode, object: Node | undefined, pods: readonly Pod[
   };
 }
 
+/** The addresses of a node's bridge, without prefix lengths. */
+export function gatewaysOf(node: LabNode): string[] {
+  return kernelView(node.netns).gateways.map((gateway) => gateway.split("/")[0] ?? "");
+}
+
 /** The bridge's addresses, Weft's routes, and by which link a pod's address is reached. */
 function kernelView(netns: string): {
   gateways: string[];

@@ -13,6 +13,8 @@ export interface Stage {
   restartAgent(node: string): Promise<void>;
   /** The names of the pods that the API shows as ready and not ending, with their nodes. */
   readyPods(): { name: string; node: string }[];
+  /** True while pods are ending. */
+  leaving(): boolean;
   /** Resolves when anything changed in what {@link Stage.readyPods} shows, or after a moment. */
   changed(): Promise<void>;
   /** Somebody who asks the Service all the time. */
@@ -96,7 +98,9 @@ export async function tellStory(stage: Stage, emit: (result: CheckResult) => voi
     const time = stopwatch();
     await stage.scale(replicas);
     await follow(stage, (pods) => pods.length === replicas);
-    return `${time()} until only they answered`;
+    const took = time();
+    while (stage.leaving()) await stage.changed();
+    return `${took} until only they answered`;
   });
   return good;
 }
