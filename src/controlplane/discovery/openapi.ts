@@ -46,14 +46,23 @@ class Definitions {
       Object.assign(this.all[name], this.#convert(schema));
     }
     const reference = { $ref: `${this.#version === 2 ? "#/definitions/" : "#/components/schemas/"}${name}` };
-    const { definition: _, properties: _p, required: _r, type: _t, check: _c, ...more } = schema;
+    const { definition: _, wire: _w, properties: _p, required: _r, type: _t, check: _c, ...more } = schema;
     if (this.#version === 2 || Object.keys(more).length === 0) return { ...extensionsOf(more), ...reference };
     const { "x-kubernetes-map-type": _m, ...rest } = more;
     return Object.keys(rest).length === 0 ? reference : { ...rest, allOf: [reference] };
   }
 
   #convert(schema: Schema): Dict {
-    const { definition: _, check: _c, properties, items, additionalProperties, ...rest } = schema;
+    const {
+      definition: _,
+      wire: _w,
+      raw: _r,
+      check: _c,
+      properties,
+      items,
+      additionalProperties,
+      ...rest
+    } = schema;
     const result: Dict = this.#version === 2 ? forVersion2(rest) : this.#forVersion3(rest);
     if (properties !== undefined) {
       const entries = Object.entries(properties).map(([name, property]) => [name, this.#refer(property)]);

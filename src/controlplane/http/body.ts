@@ -1,5 +1,6 @@
 import { type Dict, isDict } from "../objects.ts";
 import { badRequest, tooLarge, unsupportedMediaType } from "../status.ts";
+import { decodeProtobuf, PROTOBUF_TYPE } from "./protobuf.ts";
 
 /** As much as etcd takes, twice over: the same limit as Kubernetes' own. */
 export const BODY_LIMIT = 3 * 1024 * 1024;
@@ -21,20 +22,23 @@ function mediaType(request: Request): string {
   return type.trim().toLowerCase() || JSON_TYPE;
 }
 
+const bodyTypes = [JSON_TYPE, YAML_TYPE, PROTOBUF_TYPE];
+
 /** The body of a request as an object. Throws a Status of 400, 413 or 415. */
 export async function readObject(request: Request): Promise<Dict> {
-  const type = mediaType(request);
-  if (type !== JSON_TYPE && type !== YAML_TYPE) throw unsupportedMediaType(type, [JSON_TYPE, YAML_TYPE]);
-  const value = decode(await readText(request), type === YAML_TYPE);
-  if (!isDict(value)) throw badRequest("the body must be an object");
-  return value;
+  const body = await readOptionalObject(request);
+  if (body === undefined) throw badRequest("the body must be an object, and there is none");
+  return body;
 }
 
 /** As {@link readObject}, but a request without a body gives undefined. */
 export async function readOptionalObject(request: Request): Promise<Dict | undefined> {
-  const text = await readText(request);
-  if (text.trim() === "") return undefined;
-  const value = decode(text, mediaType(request) === YAML_TYPE);
+  const type = mediaType(request);
+  const bytes = await readBytes(request);
+  if (bytes.length === 0) return undefined;
+  if (!bodyTypes.includes(type)) throw unsupportedMediaType(type, bodyTypes);
+  if (type === PROTOBUF_TYPE) return decodeProtobuf(bytes);
+  const value = decode(bytes, type === YAML_TYPE);
   if (!isDict(value)) throw badRequest("the body must be an object");
   return value;
 }
@@ -44,23 +48,24 @@ export async function readPatch(request: Request): Promise<{ type: PatchType; pa
   const given = mediaType(request);
   const type = patchTypes.find((known) => known === given);
   if (type === undefined) throw unsupportedMediaType(given, patchTypes);
-  return { type, patch: decode(await readText(request), type === APPLY_TYPE) };
+  return { type, patch: decode(await readBytes(request), type === APPLY_TYPE) };
 }
 
-async function readText(request: Request): Promise<string> {
+async function readBytes(request: Request): Promise<Uint8Array> {
   if (Number(request.headers.get("content-length") ?? 0) > BODY_LIMIT) throw tooLarge(BODY_LIMIT);
-  let text: string;
+  let bytes: Uint8Array;
   try {
-    text = await request.text();
+    bytes = await request.bytes();
   } catch (error) {
     throw badRequest(`the body could not be read: ${error instanceof Error ? error.message : String(error)}`);
   }
-  if (text.length > BODY_LIMIT) throw tooLarge(BODY_LIMIT);
-  return text;
+  if (bytes.length > BODY_LIMIT) throw tooLarge(BODY_LIMIT);
+  return bytes;
 }
 
 /** JSON is tried first for YAML too: it is what kubectl sends, and far faster to read. */
-function decode(text: string, yaml: boolean): unknown {
+function decode(bytes: Uint8Array, yaml: boolean): unknown {
+  const text = new TextDecoder().decode(bytes);
   try {
     return JSON.parse(text);
   } catch (error) {

@@ -3,18 +3,21 @@ import type { Schema } from "./schema.ts";
 
 /**
  * The notation in which the built-in kinds are described (tables/). A name at the start of a line opens a type; indented
- * lines declare fields:
+ * lines declare fields, with the numbers that they have in Kubernetes' protobuf form:
  *
- *     Probe atomic
- *       periodSeconds, timeoutSeconds: int =10 1..
- *       ports: [ContainerPort] key=containerPort keys=containerPort,protocol
- *       ...OtherType
+ *     Probe
+ *       periodSeconds#4, timeoutSeconds#3: int =10 1..
+ *       terminationGracePeriodSeconds#7: long?
+ *       ports#6: [ContainerPort] key=containerPort keys=containerPort,protocol
+ *       ...ProbeHandler#1
  *
- * Types are string, bool, int (32 bit), long (64 bit), number, time, microtime, bytes (base64), quantity, intstr, object
- * (anything), the name of a type, [T] for a list and {T} for a map; `!` makes the field required. After the type:
- * `=JSON` is the default (no spaces), `in(A,B)` the allowed values, `1..65535` the range, `check=NAME` a check of
- * checks.ts (all three of a list or map: of its values), `key=NAME` the strategic merge key, `keys=A,B` the list map keys where they differ from it, `merge` the
- * strategic merge of a list of values, `patchKey=NAME` a merge key of strategic merge alone, `set` and `atomic` the list or map type, `retainKeys` the strategy of that name.
+ * Types are string, bool, int (32 bit), long (64 bit), number, time, microtime, bytes (base64), quantity, intstr, raw (any
+ * JSON), object (any JSON object), the name of a type, [T] for a list and {T} for a map. `?` marks a value whose zero is
+ * told from its absence, `!` a required field; `...T` takes over the fields of T. After the type: `=JSON` is the default
+ * (no spaces), `in(A,B)` the allowed values, `1..65535` the range, `check=NAME` a check of checks.ts (all three of a list
+ * or map: of its values), `key=NAME` the strategic merge key, `keys=A,B` the list map keys where they differ from it,
+ * `merge` the strategic merge of a list of values, `patchKey=NAME` a merge key of strategic merge alone, `set` and
+ * `atomic` the list or map type, `retainKeys` the strategy of that name.
  */
 export type Table = { readonly prefix: string; readonly text: string };
 
@@ -30,6 +33,7 @@ const scalars: Record<string, Schema> = {
   quantity: { "x-kubernetes-int-or-string": true, check: "quantity" },
   intstr: { "x-kubernetes-int-or-string": true },
   object: { type: "object", "x-kubernetes-preserve-unknown-fields": true },
+  raw: { type: "object", "x-kubernetes-preserve-unknown-fields": true, raw: true },
 };
 
 /** Parses tables into schemas by type name. A name is looked up in its own table first, then in all of them in order. */
@@ -39,7 +43,7 @@ export function parseTables(tables: readonly Table[]): Map<string, Schema> {
     for (const line of text.split("\n")) {
       const name = /^(\w+)/.exec(line)?.[1];
       if (name === undefined) continue;
-      types.set(name, { definition: `${prefix}.${name}`, type: "object" });
+      types.set(name, { definition: `${prefix}.${name}`, type: "object", wire: new Map() });
     }
   }
   const all = new Map<string, Schema>();
@@ -78,9 +82,10 @@ function fillTypes(
       continue;
     }
     current.properties ??= {};
-    const spread = /^ +\.\.\.(\w+)$/.exec(line)?.[1];
-    if (spread !== undefined) {
-      const [base, owner] = [lookup(spread), current];
+    const spread = /^ +\.\.\.(\w+)#(\d+)$/.exec(line);
+    if (spread !== null) {
+      const [base, owner] = [lookup(spread[1] as string), current];
+      owner.wire?.set(Number(spread[2]), { inline: base });
       later.push(() => {
         owner.properties = { ...base.properties, ...owner.properties };
         if (base.required !== undefined) owner.required = [...base.required, ...(owner.required ?? [])];
@@ -97,10 +102,14 @@ function parseField(
   lookup: (name: string) => Schema,
   later: (() => void)[],
 ): void {
-  const match = /^ +([\w$, -]+): (\S+?)(!)?(?: (.*))?$/.exec(line);
+  const match = /^ +([\w$#, -]+): ([^\s?!]+)(\?)?(!)?(?: (.*))?$/.exec(line);
   if (match === null) throw new TypeError(`schema table: cannot read "${line}"`);
-  const [, list, type, bang, modifiers] = match as unknown as [string, string, string, string?, string?];
-  const names = list.split(", ");
+  const [, list, type, pointer, bang, modifiers] = match as unknown as [string, string, string, ...string[]];
+  const names = list.split(", ").map((item) => {
+    const [name, number] = item.split("#") as [string, string?];
+    if (number !== undefined) owner.wire?.set(Number(number), { name, optional: pointer !== undefined });
+    return name;
+  });
   const properties = owner.properties as Record<string, Schema>;
   const base = parseType(type, lookup);
   for (const name of names) properties[name] = base;

@@ -1,5 +1,14 @@
 import type { Json } from "../../kube/types.ts";
 
+/** What a protobuf number of a message stands for: one field, or all those of a message that JSON has in line. */
+export type WireField =
+  | {
+      readonly name: string;
+      /** Its zero is a value, and not its absence. */
+      readonly optional: boolean;
+    }
+  | { readonly inline: Schema };
+
 /**
  * What a value may look like: the structural subset of OpenAPI v3 that CustomResourceDefinitions use. The built-in kinds
  * are described by the same means, so that one engine prunes, defaults, validates, merges and publishes both.
@@ -7,6 +16,10 @@ import type { Json } from "../../kube/types.ts";
 export interface Schema {
   /** Such as "io.k8s.api.core.v1.Pod": where set, OpenAPI documents refer to it by name. */
   definition?: string;
+  /** The fields of a built-in type by their protobuf numbers. Not published. */
+  wire?: Map<number, WireField>;
+  /** Any JSON, which protobuf carries as bytes. Not published. */
+  raw?: boolean;
   /** A check of built-in kinds beyond what OpenAPI can say; see checks.ts. Not published. */
   check?: string;
   type?: string;

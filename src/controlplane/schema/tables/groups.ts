@@ -1,229 +1,23 @@
 import type { Table } from "../notation.ts";
 
-/** apps/v1. Notation: see notation.ts. */
-export const appsTable: Table = {
-  prefix: "io.k8s.api.apps.v1",
-  text: `
-Deployment
-  apiVersion, kind: string
-  metadata: ObjectMeta
-  spec: DeploymentSpec!
-  status: DeploymentStatus ={}
-DeploymentSpec
-  replicas: int =1 0..
-  selector: LabelSelector!
-  template: PodTemplateSpec!
-  strategy: DeploymentStrategy ={} retainKeys
-  minReadySeconds: int 0..
-  revisionHistoryLimit: int =10 0..
-  progressDeadlineSeconds: int =600 0..
-  paused: bool
-DeploymentStrategy
-  type: string ="RollingUpdate" in(Recreate,RollingUpdate)
-  rollingUpdate: RollingUpdate
-RollingUpdate
-  maxUnavailable, maxSurge: intstr check=percent
-DeploymentStatus
-  observedGeneration: long
-  replicas, updatedReplicas, readyReplicas, availableReplicas, unavailableReplicas, terminatingReplicas, collisionCount: int
-  conditions: [DeploymentCondition] key=type
-DeploymentCondition
-  type, status: string!
-  lastUpdateTime, lastTransitionTime: time
-  reason, message: string
-ReplicaSet
-  apiVersion, kind: string
-  metadata: ObjectMeta
-  spec: ReplicaSetSpec!
-  status: ReplicaSetStatus ={"replicas":0}
-ReplicaSetSpec
-  replicas: int =1 0..
-  minReadySeconds: int 0..
-  selector: LabelSelector!
-  template: PodTemplateSpec
-ReplicaSetStatus
-  replicas: int!
-  fullyLabeledReplicas, readyReplicas, availableReplicas, terminatingReplicas: int
-  observedGeneration: long
-  conditions: [Condition] key=type
-DaemonSet
-  apiVersion, kind: string
-  metadata: ObjectMeta
-  spec: DaemonSetSpec!
-  status: DaemonSetStatus ={"currentNumberScheduled":0,"numberMisscheduled":0,"desiredNumberScheduled":0,"numberReady":0}
-DaemonSetSpec
-  selector: LabelSelector!
-  template: PodTemplateSpec!
-  updateStrategy: DaemonSetUpdateStrategy ={}
-  minReadySeconds: int 0..
-  revisionHistoryLimit: int =10 0..
-DaemonSetUpdateStrategy
-  type: string ="RollingUpdate" in(RollingUpdate,OnDelete)
-  rollingUpdate: RollingUpdate
-DaemonSetStatus
-  currentNumberScheduled, numberMisscheduled, desiredNumberScheduled, numberReady: int!
-  observedGeneration: long
-  updatedNumberScheduled, numberAvailable, numberUnavailable, collisionCount: int
-  conditions: [Condition] key=type
-StatefulSet
-  apiVersion, kind: string
-  metadata: ObjectMeta
-  spec: StatefulSetSpec!
-  status: StatefulSetStatus ={"replicas":0}
-StatefulSetSpec
-  replicas: int =1 0..
-  selector: LabelSelector!
-  template: PodTemplateSpec!
-  volumeClaimTemplates: [object] atomic
-  serviceName: string
-  podManagementPolicy: string ="OrderedReady" in(OrderedReady,Parallel)
-  updateStrategy: StatefulSetUpdateStrategy ={}
-  revisionHistoryLimit: int =10 0..
-  minReadySeconds: int 0..
-  persistentVolumeClaimRetentionPolicy: StatefulSetClaimRetention ={}
-  ordinals: StatefulSetOrdinals
-StatefulSetUpdateStrategy
-  type: string ="RollingUpdate" in(RollingUpdate,OnDelete)
-  rollingUpdate: RollingUpdateStatefulSet
-RollingUpdateStatefulSet
-  partition: int 0..
-  maxUnavailable: intstr check=percent
-StatefulSetClaimRetention
-  whenDeleted, whenScaled: string ="Retain" in(Retain,Delete)
-StatefulSetOrdinals
-  start: int! 0..
-StatefulSetStatus
-  observedGeneration: long
-  replicas: int!
-  readyReplicas, currentReplicas, updatedReplicas, availableReplicas, collisionCount: int
-  currentRevision, updateRevision: string
-  conditions: [Condition] key=type
-ControllerRevision
-  apiVersion, kind: string
-  metadata: ObjectMeta
-  data: object
-  revision: long!
-`,
-};
-
-/** networking.k8s.io/v1. */
-export const networkingTable: Table = {
-  prefix: "io.k8s.api.networking.v1",
-  text: `
-NetworkPolicy
-  apiVersion, kind: string
-  metadata: ObjectMeta
-  spec: NetworkPolicySpec ={}
-NetworkPolicySpec
-  podSelector: LabelSelector ={}
-  ingress: [NetworkPolicyIngressRule] atomic
-  egress: [NetworkPolicyEgressRule] atomic
-  policyTypes: [string] atomic in(Ingress,Egress)
-NetworkPolicyIngressRule
-  ports: [NetworkPolicyPort] atomic
-  from: [NetworkPolicyPeer] atomic
-NetworkPolicyEgressRule
-  ports: [NetworkPolicyPort] atomic
-  to: [NetworkPolicyPeer] atomic
-NetworkPolicyPort
-  protocol: string ="TCP" in(TCP,UDP,SCTP)
-  port: intstr check=port
-  endPort: int 1..65535
-NetworkPolicyPeer
-  podSelector, namespaceSelector: LabelSelector
-  ipBlock: IPBlock
-IPBlock
-  cidr: string! check=cidr
-  except: [string] atomic check=cidr
-Ingress
-  apiVersion, kind: string
-  metadata: ObjectMeta
-  spec: IngressSpec ={}
-  status: IngressStatus ={}
-IngressSpec
-  ingressClassName: string
-  defaultBackend: IngressBackend
-  tls: [IngressTLS] atomic
-  rules: [IngressRule] atomic
-IngressBackend
-  service: IngressServiceBackend
-  resource: object
-IngressServiceBackend
-  name: string!
-  port: ServiceBackendPort
-ServiceBackendPort atomic
-  name: string
-  number: int 0..65535
-IngressTLS
-  hosts: [string] atomic
-  secretName: string
-IngressRule
-  host: string
-  http: HTTPIngressRuleValue
-HTTPIngressRuleValue
-  paths: [HTTPIngressPath]! atomic
-HTTPIngressPath
-  path: string
-  pathType: string! in(Exact,ImplementationSpecific,Prefix)
-  backend: IngressBackend!
-IngressStatus
-  loadBalancer: object ={}
-IngressClass
-  apiVersion, kind: string
-  metadata: ObjectMeta
-  spec: IngressClassSpec ={}
-IngressClassSpec
-  controller: string
-  parameters: object
-`,
-};
-
-/** discovery.k8s.io/v1. */
-export const discoveryTable: Table = {
-  prefix: "io.k8s.api.discovery.v1",
-  text: `
-EndpointSlice
-  apiVersion, kind: string
-  metadata: ObjectMeta
-  addressType: string! in(IPv4,IPv6,FQDN)
-  endpoints: [Endpoint] =[] atomic
-  ports: [EndpointPort] atomic
-Endpoint
-  addresses: [string]! set
-  conditions: EndpointConditions ={}
-  hostname, nodeName, zone: string
-  targetRef: ObjectReference
-  deprecatedTopology: {string}
-  hints: EndpointHints
-EndpointConditions
-  ready, serving, terminating: bool
-EndpointHints
-  forZones: [ForZone] atomic
-  forNodes: [ForZone] atomic
-ForZone
-  name: string!
-EndpointPort
-  name: string =""
-  protocol: string ="TCP" in(TCP,UDP,SCTP)
-  port: int 1..65535
-  appProtocol: string
-`,
-};
-
-/** events.k8s.io/v1. */
+/** events.k8s.io/v1. Notation: see notation.ts. */
 export const eventsTable: Table = {
   prefix: "io.k8s.api.events.v1",
   text: `
 Event
   apiVersion, kind: string
-  metadata: ObjectMeta
-  eventTime: microtime
-  series: EventSeries
-  reportingController, reportingInstance, action, reason, note, type: string
-  regarding, related: ObjectReference
-  deprecatedSource: EventSource
-  deprecatedFirstTimestamp, deprecatedLastTimestamp: time
-  deprecatedCount: int
+  metadata#1: ObjectMeta
+  eventTime#2: microtime
+  series#3: EventSeries
+  reportingController#4, reportingInstance#5, action#6, reason#7: string
+  regarding#8, related#9: ObjectReference
+  note#10, type#11: string
+  deprecatedSource#12: EventSource
+  deprecatedFirstTimestamp#13, deprecatedLastTimestamp#14: time
+  deprecatedCount#15: int
+EventSeries
+  count#1: int!
+  lastObservedTime#2: microtime!
 `,
 };
 
@@ -233,13 +27,14 @@ export const coordinationTable: Table = {
   text: `
 Lease
   apiVersion, kind: string
-  metadata: ObjectMeta
-  spec: LeaseSpec ={}
+  metadata#1: ObjectMeta
+  spec#2: LeaseSpec ={}
 LeaseSpec
-  holderIdentity, strategy, preferredHolder: string
-  leaseDurationSeconds: int 1..
-  leaseTransitions: int 0..
-  acquireTime, renewTime: microtime
+  holderIdentity#1: string?
+  leaseDurationSeconds#2: int? 1..
+  acquireTime#3, renewTime#4: microtime
+  leaseTransitions#5: int? 0..
+  strategy#6, preferredHolder#7: string?
 `,
 };
 
@@ -249,52 +44,143 @@ export const rbacTable: Table = {
   text: `
 Role
   apiVersion, kind: string
-  metadata: ObjectMeta
-  rules: [PolicyRule] atomic
-ClusterRole
-  apiVersion, kind: string
-  metadata: ObjectMeta
-  rules: [PolicyRule] atomic
-  aggregationRule: object
-PolicyRule
-  verbs: [string]! atomic
-  apiGroups, resources, resourceNames, nonResourceURLs: [string] atomic
+  metadata#1: ObjectMeta
+  rules#2: [PolicyRule] atomic
 RoleBinding
   apiVersion, kind: string
-  metadata: ObjectMeta
-  subjects: [Subject] atomic
-  roleRef: RoleRef!
+  metadata#1: ObjectMeta
+  subjects#2: [Subject] atomic
+  roleRef#3: RoleRef!
+ClusterRole
+  apiVersion, kind: string
+  metadata#1: ObjectMeta
+  rules#2: [PolicyRule] atomic
+  aggregationRule#3: AggregationRule
 ClusterRoleBinding
   apiVersion, kind: string
-  metadata: ObjectMeta
-  subjects: [Subject] atomic
-  roleRef: RoleRef!
+  metadata#1: ObjectMeta
+  subjects#2: [Subject] atomic
+  roleRef#3: RoleRef!
+PolicyRule
+  verbs#1: [string]! atomic
+  apiGroups#2, resources#3, resourceNames#4, nonResourceURLs#5: [string] atomic
 Subject atomic
-  kind, name: string!
-  apiGroup, namespace: string
+  kind#1: string!
+  apiGroup#2: string
+  name#3: string!
+  namespace#4: string
 RoleRef atomic
-  kind, name: string!
-  apiGroup: string ="rbac.authorization.k8s.io"
+  apiGroup#1: string ="rbac.authorization.k8s.io"
+  kind#2, name#3: string!
+AggregationRule
+  clusterRoleSelectors#1: [LabelSelector] atomic
 `,
 };
 
-/** policy/v1. */
-export const policyTable: Table = {
-  prefix: "io.k8s.api.policy.v1",
+/** authorization.k8s.io/v1. */
+export const authorizationTable: Table = {
+  prefix: "io.k8s.api.authorization.v1",
   text: `
-PodDisruptionBudget
+SelfSubjectAccessReview
   apiVersion, kind: string
-  metadata: ObjectMeta
-  spec: PodDisruptionBudgetSpec ={}
-  status: object ={}
-PodDisruptionBudgetSpec
-  minAvailable, maxUnavailable: intstr check=percent
-  selector: LabelSelector
-  unhealthyPodEvictionPolicy: string
-Eviction
+  metadata#1: ObjectMeta
+  spec#2: SelfSubjectAccessReviewSpec
+  status#3: SubjectAccessReviewStatus
+SubjectAccessReview
   apiVersion, kind: string
-  metadata: ObjectMeta
-  deleteOptions: object
+  metadata#1: ObjectMeta
+  spec#2: SubjectAccessReviewSpec
+  status#3: SubjectAccessReviewStatus
+LocalSubjectAccessReview
+  apiVersion, kind: string
+  metadata#1: ObjectMeta
+  spec#2: SubjectAccessReviewSpec
+  status#3: SubjectAccessReviewStatus
+SelfSubjectRulesReview
+  apiVersion, kind: string
+  metadata#1: ObjectMeta
+  spec#2: SelfSubjectRulesReviewSpec
+  status#3: SubjectRulesReviewStatus
+SelfSubjectAccessReviewSpec
+  resourceAttributes#1: ResourceAttributes
+  nonResourceAttributes#2: NonResourceAttributes
+SubjectAccessReviewStatus
+  allowed#1, denied#4: bool
+  reason#2, evaluationError#3: string
+SubjectAccessReviewSpec
+  resourceAttributes#1: ResourceAttributes
+  nonResourceAttributes#2: NonResourceAttributes
+  user#3: string
+  groups#4: [string] atomic
+  extra#5: {[string]}
+  uid#6: string
+SelfSubjectRulesReviewSpec
+  namespace#1: string
+SubjectRulesReviewStatus
+  resourceRules#1: [ResourceRule] atomic
+  nonResourceRules#2: [NonResourceRule] atomic
+  incomplete#3: bool
+  evaluationError#4: string
+ResourceAttributes
+  namespace#1, verb#2, group#3, version#4, resource#5, subresource#6, name#7: string
+  fieldSelector#8: FieldSelectorAttributes
+  labelSelector#9: LabelSelectorAttributes
+NonResourceAttributes
+  path#1, verb#2: string
+ResourceRule
+  verbs#1, apiGroups#2, resources#3, resourceNames#4: [string] atomic
+NonResourceRule
+  verbs#1, nonResourceURLs#2: [string] atomic
+FieldSelectorAttributes
+  rawSelector#1: string
+  requirements#2: [FieldSelectorRequirement] atomic
+LabelSelectorAttributes
+  rawSelector#1: string
+  requirements#2: [LabelSelectorRequirement] atomic
+`,
+};
+
+/** authentication.k8s.io/v1. */
+export const authenticationTable: Table = {
+  prefix: "io.k8s.api.authentication.v1",
+  text: `
+TokenRequest
+  apiVersion, kind: string
+  metadata#1: ObjectMeta
+  spec#2: TokenRequestSpec
+  status#3: TokenRequestStatus
+SelfSubjectReview
+  apiVersion, kind: string
+  metadata#1: ObjectMeta
+  status#2: SelfSubjectReviewStatus
+TokenReview
+  apiVersion, kind: string
+  metadata#1: ObjectMeta
+  spec#2: TokenReviewSpec
+  status#3: TokenReviewStatus
+TokenRequestSpec
+  audiences#1: [string] atomic
+  expirationSeconds#4: long?
+  boundObjectRef#3: BoundObjectReference
+TokenRequestStatus
+  token#1: string
+  expirationTimestamp#2: time
+SelfSubjectReviewStatus
+  userInfo#1: UserInfo
+TokenReviewSpec
+  token#1: string
+  audiences#2: [string] atomic
+TokenReviewStatus
+  authenticated#1: bool
+  user#2: UserInfo
+  audiences#4: [string] atomic
+  error#3: string
+BoundObjectReference
+  kind#1, apiVersion#2, name#3, uid#4: string
+UserInfo
+  username#1, uid#2: string
+  groups#3: [string] atomic
+  extra#4: {[string]}
 `,
 };
 
@@ -349,22 +235,5 @@ CustomResourceDefinitionStatus
   acceptedNames: CustomResourceDefinitionNames
   storedVersions: [string] atomic
   observedGeneration: long
-`,
-};
-
-/** autoscaling/v1: the body of a scale subresource. */
-export const autoscalingTable: Table = {
-  prefix: "io.k8s.api.autoscaling.v1",
-  text: `
-Scale
-  apiVersion, kind: string
-  metadata: ObjectMeta
-  spec: ScaleSpec ={}
-  status: ScaleStatus
-ScaleSpec
-  replicas: int 0..
-ScaleStatus
-  replicas: int!
-  selector: string
 `,
 };
