@@ -1,6 +1,5 @@
-import { statSync } from "node:fs";
-import { join } from "node:path";
 import { quote } from "../lib/errors.ts";
+import { status } from "../linux/lean/files.ts";
 import { type CniCommand, formatEnvironment, type Invocation } from "./env.ts";
 import { CniError, cniErrorCode, parseErrorResult } from "./errors.ts";
 import { requirePluginType } from "./validate.ts";
@@ -32,14 +31,19 @@ export interface PluginExecution {
 export function findPlugin(type: string, path: readonly string[]): string | undefined {
   requirePluginType(type);
   for (const folder of path) {
-    const file = join(folder, type);
-    try {
-      if (statSync(file).isFile()) return file;
-    } catch {
-      // Not here, or not readable: the next folder.
-    }
+    const file = `${folder}/${type}`;
+    if (isFile(file)) return file;
   }
   return undefined;
+}
+
+function isFile(path: string): boolean {
+  try {
+    return status(path)?.isFile === true;
+  } catch {
+    // Not to be read by this user: then not to be executed either.
+    return false;
+  }
 }
 
 /** As {@link findPlugin}, but throws a {@link CniError} that says where was looked. */

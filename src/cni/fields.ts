@@ -116,9 +116,11 @@ export class Fields {
 
   /** One sentence for each key that is not among `known`, with the likeliest intended one. */
   unknownKeys(known: readonly string[]): string[] {
-    const lower = new Set(known.map((key) => key.toLowerCase()));
-    return Object.keys(this.raw)
-      .filter((key) => !lower.has(key.toLowerCase()))
-      .map((key) => `${this.at(key)}: unknown key${didYouMean(key, known)}; it is ignored`);
+    const sentences: string[] = [];
+    for (const key in this.raw) {
+      if (known.includes(key) || known.some((other) => other.toLowerCase() === key.toLowerCase())) continue;
+      sentences.push(`${this.at(key)}: unknown key${didYouMean(key, known)}; it is ignored`);
+    }
+    return sentences;
   }
 }

@@ -4,7 +4,13 @@ import { Fields, isJsonObject, type JsonObject } from "./fields.ts";
 import type { AttachmentKey, NetworkConfig } from "./plugin.ts";
 import { parseDns, parseResult, type Result } from "./result.ts";
 import { requireNetworkName, requirePluginType } from "./validate.ts";
-import { type CniVersion, requireVersion } from "./versions.ts";
+import {
+  type CniVersion,
+  defaultVersion,
+  isSupportedVersion,
+  isVersion,
+  supportedVersions,
+} from "./versions.ts";
 
 /** Keys that every plugin's configuration may have. */
 export const commonKeys = [
@@ -92,4 +98,21 @@ export function parseValidAttachments(fields: Fields): AttachmentKey[] {
     containerId: item.string("containerID") ?? "",
     ifname: item.string("ifname") ?? "",
   }));
+}
+
+/**
+ * The version that a configuration asks for. Absent or empty means 0.1.0. Throws a {@link CniError}: code 6 for what is
+ * no version at all, code 1 for one that is not spoken here.
+ */
+export function requireVersion(value: unknown): CniVersion {
+  if (value === undefined || value === null || value === "") return defaultVersion;
+  if (typeof value === "string" && isSupportedVersion(value)) return value;
+  if (typeof value !== "string" || !isVersion(value)) {
+    throw new CniError(cniErrorCode.decoding, `cniVersion: ${JSON.stringify(value)} is not a version`, {
+      remedy: 'Write it like "1.0.0"',
+    });
+  }
+  throw new CniError(cniErrorCode.incompatibleVersion, "incompatible CNI versions", {
+    remedy: `config is ${JSON.stringify(value)}, plugin supports ${JSON.stringify(supportedVersions)}`,
+  });
 }

@@ -29,6 +29,8 @@ export interface PluginRequest {
   config: NetworkConfig;
   /** Says something on standard error that is not an error. */
   warn: (message: string) => void;
+  /** A plugin that this process has itself, to delegate to; undefined where an executable has to be started. */
+  builtin: (type: string) => Plugin | undefined;
 }
 
 /** GC: everything of this network that is not among `valid` has to go. */

@@ -1,8 +1,34 @@
 import { InvalidInput, quote } from "../lib/errors.ts";
 import { CniError, cniErrorCode } from "./errors.ts";
 
-/** Names that become file names here and in libcni's cache; the specification's own grammar. */
-const nameGrammar = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
+/*
+ * Characters are looked at one by one, because the first use of each regular expression costs a plugin's process a tenth
+ * of a millisecond.
+ */
+
+function isAlphanumeric(code: number): boolean {
+  return (code >= 48 && code <= 57) || (code >= 65 && code <= 90) || (code >= 97 && code <= 122);
+}
+
+/**
+ * The specification's grammar of names that become file names: letters, digits, and behind the first also "_", "." and
+ * "-" (and those of `more`).
+ */
+function isName(text: string, more = ""): boolean {
+  if (text.length > longestName || !(isAlphanumeric(text.charCodeAt(0)) || more.includes(text[0] ?? "")))
+    return false;
+  for (let i = 1; i < text.length; i++) {
+    if (
+      !isAlphanumeric(text.charCodeAt(i)) &&
+      !"_.-".includes(text[i] as string) &&
+      !more.includes(text[i] as string)
+    ) {
+      return false;
+    }
+  }
+  return true;
+}
+
 const longestName = 200;
 /** IFNAMSIZ without its terminating zero. */
 const longestInterfaceName = 15;
@@ -10,7 +36,7 @@ const longestInterfaceName = 15;
 /** Checks CNI_CONTAINERID: starts alphanumeric, then also "_", "." and "-". Throws a CniError of code 4. */
 export function requireContainerId(id: string): string {
   if (id === "") throw environmentError("CNI_CONTAINERID", id, "is missing");
-  if (!nameGrammar.test(id) || id.length > longestName) {
+  if (!isName(id)) {
     throw environmentError(
       "CNI_CONTAINERID",
       id,
@@ -38,8 +64,18 @@ export function requireConfiguredInterface(name: string, field: string): string 
 
 /** True for what the kernel takes as an interface's name. */
 export function isInterfaceName(name: string): boolean {
-  if (name === "" || name === "." || name === "..") return false;
-  return new TextEncoder().encode(name).length <= longestInterfaceName && !/[/:\s\p{Cc}]/u.test(name);
+  if (name === "" || name === "." || name === ".." || name.length > longestInterfaceName) return false;
+  for (let i = 0; i < name.length; i++) {
+    const code = name.charCodeAt(i);
+    // Not "/", ":", white space, control characters. Beyond ASCII the kernel counts bytes.
+    if (code === 47 || code === 58 || code <= 32 || code === 127) return false;
+    if (code > 127) return isForeignName(name);
+  }
+  return true;
+}
+
+function isForeignName(name: string): boolean {
+  return Buffer.byteLength(name) <= longestInterfaceName && !/[\s\p{Cc}]/u.test(name);
 }
 
 /** Checks a network's name, the same grammar as container ids. Throws a CniError of code 7. */
@@ -49,7 +85,7 @@ export function requireNetworkName(name: unknown): string {
       remedy: 'Give the configuration a "name"',
     });
   }
-  if (typeof name !== "string" || !nameGrammar.test(name) || name.length > longestName) {
+  if (typeof name !== "string" || !isName(name)) {
     throw new CniError(cniErrorCode.invalidNetworkConfig, `name: ${quote(name)} is not a network name`, {
       remedy: `Use at most ${longestName} letters, digits, "_", "." and "-", a letter or digit first`,
     });
@@ -64,7 +100,7 @@ export function requirePluginType(type: unknown, field = "type"): string {
       remedy: `Give the plugin a "type", such as "bridge"`,
     });
   }
-  if (typeof type !== "string" || !/^[a-zA-Z0-9_][a-zA-Z0-9_.+-]*$/.test(type) || type.length > longestName) {
+  if (typeof type !== "string" || !isName(type, "_+") || type[0] === "+") {
     throw new CniError(cniErrorCode.invalidNetworkConfig, `${field}: ${quote(type)} is not a plugin type`, {
       remedy: "Give the bare file name of an executable on CNI_PATH, without any folder",
     });

@@ -1,5 +1,3 @@
-import { CniError, cniErrorCode } from "./errors.ts";
-
 /** The versions of the CNI specification that plugins and runtime speak, rising. */
 export const supportedVersions = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"] as const;
 
@@ -15,25 +13,6 @@ export const defaultVersion: CniVersion = "0.1.0";
 /** True for a version of {@link supportedVersions}. */
 export function isSupportedVersion(text: string): text is CniVersion {
   return (supportedVersions as readonly string[]).includes(text);
-}
-
-/**
- * The version that a configuration asks for. Absent or empty means 0.1.0. Throws a {@link CniError}: code 6 for what is
- * no version at all, code 1 for one that is not spoken here.
- */
-export function requireVersion(value: unknown): CniVersion {
-  if (value === undefined || value === null || value === "") return defaultVersion;
-  if (typeof value !== "string" || !isVersion(value)) {
-    throw new CniError(cniErrorCode.decoding, `cniVersion: ${JSON.stringify(value)} is not a version`, {
-      remedy: 'Write it like "1.0.0"',
-    });
-  }
-  if (!isSupportedVersion(value)) {
-    throw new CniError(cniErrorCode.incompatibleVersion, "incompatible CNI versions", {
-      remedy: `config is ${JSON.stringify(value)}, plugin supports ${JSON.stringify(supportedVersions)}`,
-    });
-  }
-  return value;
 }
 
 /** True for "MAJOR.MINOR.PATCH" in plain numbers. */
@@ -54,4 +33,9 @@ export function compareVersions(a: string, b: string): number {
 /** True where version `a` is `b` or newer. */
 export function isAtLeast(a: string, b: string): boolean {
   return compareVersions(a, b) >= 0;
+}
+
+/** What a plugin prints for VERSION. */
+export function versionText(): string {
+  return JSON.stringify({ cniVersion: currentVersion, supportedVersions });
 }

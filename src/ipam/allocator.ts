@@ -17,33 +17,30 @@ export function allocate(
   taken: (ip: Ip) => boolean,
   last: Ip | undefined,
 ): Candidate | undefined {
-  for (const candidate of candidates(set, last)) {
-    if (!taken(candidate.ip)) return candidate;
+  const at = last === undefined ? -1 : set.findIndex((range) => rangeContains(range, last));
+  const begin = Math.max(at, 0);
+  const first = set[begin];
+  if (first === undefined) return undefined;
+  const resume = at < 0 || last === undefined ? first.start.toBigInt() : last.toBigInt() + 1n;
+  const ahead = firstFree(first, resume, first.end.toBigInt(), taken);
+  if (ahead !== undefined) return ahead;
+  for (let i = 1; i < set.length; i++) {
+    const range = set[(begin + i) % set.length] as IpRange;
+    const found = firstFree(range, range.start.toBigInt(), range.end.toBigInt(), taken);
+    if (found !== undefined) return found;
+  }
+  return firstFree(first, first.start.toBigInt(), resume - 1n, taken);
+}
+
+function firstFree(
+  range: IpRange,
+  from: bigint,
+  to: bigint,
+  taken: (ip: Ip) => boolean,
+): Candidate | undefined {
+  for (let value = from; value <= to; value++) {
+    const ip = Ip.fromBigInt(value, range.subnet.family);
+    if (!ip.equals(range.gateway) && !taken(ip)) return { ip, range };
   }
   return undefined;
-}
-
-/** Every address of the set once, in the order in which they are to be tried. */
-export function* candidates(set: RangeSet, last: Ip | undefined): Generator<Candidate> {
-  const at = last === undefined ? -1 : set.findIndex((range) => rangeContains(range, last));
-  const begin = at < 0 ? 0 : at;
-  const resume = at < 0 || last === undefined ? undefined : last.toBigInt() + 1n;
-  for (let i = 0; i < set.length; i++) {
-    const range = set[(begin + i) % set.length] as IpRange;
-    yield* within(
-      range,
-      i === 0 && resume !== undefined ? resume : range.start.toBigInt(),
-      range.end.toBigInt(),
-    );
-  }
-  // What lies before the place of resumption comes last.
-  const first = set[begin];
-  if (first !== undefined && resume !== undefined) yield* within(first, first.start.toBigInt(), resume - 1n);
-}
-
-function* within(range: IpRange, from: bigint, to: bigint): Generator<Candidate> {
-  const gateway = range.gateway.toBigInt();
-  for (let value = from; value <= to; value++) {
-    if (value !== gateway) yield { ip: Ip.fromBigInt(value, range.subnet.family), range };
-  }
 }

@@ -1,19 +1,16 @@
-import {
-  closeSync,
-  constants,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from "node:fs";
-import { join } from "node:path";
 import { WeftError } from "../lib/errors.ts";
 import { Ip } from "../lib/ip.ts";
+import { isNotFound, KernelError } from "../linux/errors.ts";
 import * as ffi from "../linux/ffi.ts";
+import {
+  exists,
+  listFolder,
+  makeFolders,
+  openLock,
+  readText,
+  removeFile,
+  writeText,
+} from "../linux/lean/files.ts";
 import type { Lease, LeaseStore, Owner } from "./store.ts";
 
 /** Where the reference host-local keeps its leases where a configuration names no other place. */
@@ -27,7 +24,7 @@ const draft = "weft.draft";
 /** The file system refused something: names the file. */
 export class LeaseStoreError extends WeftError {
   constructor(operation: string, path: string, cause: unknown) {
-    const code = (cause as NodeJS.ErrnoException).code ?? String(cause);
+    const code = cause instanceof KernelError ? cause.errnoName : String(cause);
     super("lease-store", `cannot ${operation} ${path} (${code})`, {
       cause,
       remedy: "Check ipam.dataDir, its permissions and the free space there",
@@ -47,17 +44,11 @@ export class FileLeaseStore implements LeaseStore {
 
   /** Touches nothing yet. */
   constructor(network: string, dataDir: string = defaultDataDir) {
-    this.dir = join(dataDir, network);
+    this.dir = `${dataDir}/${network}`;
   }
 
   transaction<T>(action: () => T): T {
-    try {
-      mkdirSync(this.dir, { recursive: true, mode: 0o755 });
-    } catch (error) {
-      throw new LeaseStoreError("make the folder", this.dir, error);
-    }
-    const { O_RDONLY, O_CREAT, O_NOFOLLOW } = constants;
-    const fd = ffi.open(join(this.dir, "lock"), O_RDONLY | O_CREAT | O_NOFOLLOW, 0o750);
+    const fd = this.#open();
     try {
       ffi.flock(fd, LOCK_EX);
       this.#names = undefined;
@@ -67,15 +58,30 @@ export class FileLeaseStore implements LeaseStore {
     }
   }
 
+  #open(): number {
+    const lock = `${this.dir}/lock`;
+    try {
+      return openLock(lock, 0o750);
+    } catch (error) {
+      if (!isNotFound(error)) throw new LeaseStoreError("open", lock, error);
+    }
+    try {
+      makeFolders(this.dir, 0o755);
+      return openLock(lock, 0o750);
+    } catch (error) {
+      throw new LeaseStoreError("make the folder", this.dir, error);
+    }
+  }
+
   /** True where the folder is there: without it there is nothing to release. */
   exists(): boolean {
-    return existsSync(this.dir);
+    return exists(this.dir);
   }
 
   #listing(): Set<string> {
     if (this.#names === undefined) {
       try {
-        this.#names = new Set(readdirSync(this.dir));
+        this.#names = new Set(listFolder(this.dir));
       } catch (error) {
         throw new LeaseStoreError("read the folder", this.dir, error);
       }
@@ -110,9 +116,9 @@ export class FileLeaseStore implements LeaseStore {
     const name = String(ip);
     this.#write(draft, `${owner.containerId}${lineBreak}${owner.ifname}`);
     try {
-      renameSync(join(this.dir, draft), join(this.dir, name));
+      ffi.rename(`${this.dir}/${draft}`, `${this.dir}/${name}`);
     } catch (error) {
-      throw new LeaseStoreError("write the lease", join(this.dir, name), error);
+      throw new LeaseStoreError("write the lease", `${this.dir}/${name}`, error);
     }
     this.#names?.add(name);
     try {
@@ -124,17 +130,10 @@ export class FileLeaseStore implements LeaseStore {
     return true;
   }
 
-  /** Never through a symbolic link, which could lead out of the folder. */
   #write(name: string, text: string): void {
-    const path = join(this.dir, name);
-    const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants;
+    const path = `${this.dir}/${name}`;
     try {
-      const fd = openSync(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o644);
-      try {
-        writeSync(fd, text);
-      } finally {
-        closeSync(fd);
-      }
+      writeText(path, text, 0o644);
     } catch (error) {
       throw new LeaseStoreError("write", path, error);
     }
@@ -147,9 +146,9 @@ export class FileLeaseStore implements LeaseStore {
   }
 
   remove(ip: Ip): void {
-    const path = join(this.dir, String(ip));
+    const path = `${this.dir}/${ip}`;
     try {
-      rmSync(path, { force: true });
+      removeFile(path);
     } catch (error) {
       throw new LeaseStoreError("remove the lease", path, error);
     }
@@ -163,7 +162,7 @@ export class FileLeaseStore implements LeaseStore {
 
   #read(name: string): string | undefined {
     try {
-      return readFileSync(join(this.dir, name), "utf8");
+      return readText(`${this.dir}/${name}`);
     } catch {
       // Released meanwhile by something that does not lock, or no file at all.
       return undefined;

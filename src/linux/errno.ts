@@ -61,9 +61,8 @@ export const errno = {
 /** A name of {@link errno}. */
 export type ErrnoName = keyof typeof errno;
 
-const names = new Map<number, string>(Object.entries(errno).map(([name, value]) => [value, name]));
-
 /** "EEXIST" for 17; "errno 4711" for what has no name here. */
 export function errnoName(value: number): string {
-  return names.get(value) ?? `errno ${value}`;
+  for (const name in errno) if (errno[name as ErrnoName] === value) return name;
+  return `errno ${value}`;
 }

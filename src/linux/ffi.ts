@@ -2,7 +2,7 @@
  * libc, as far as Weft needs it. The only file that imports `bun:ffi`, which is marked experimental: to replace it,
  * replace this file. Every function is synchronous; failures are {@link KernelError}s.
  */
-import { dlopen, FFIType, type Pointer, ptr, read } from "bun:ffi";
+import { dlopen, FFIType, type Pointer, ptr, read as memory } from "bun:ffi";
 import { errno } from "./errno.ts";
 import { KernelError } from "./errors.ts";
 
@@ -22,6 +22,13 @@ const libc = dlopen("libc.so.6", {
   send: { args: [int, pointer, size, int], returns: count },
   recv: { args: [int, pointer, size, int], returns: count },
   open: { args: [pointer, int, FFIType.u32], returns: int },
+  read: { args: [int, pointer, size], returns: count },
+  write: { args: [int, pointer, size], returns: count },
+  rename: { args: [pointer, pointer], returns: int },
+  unlink: { args: [pointer], returns: int },
+  mkdir: { args: [pointer, FFIType.u32], returns: int },
+  getdents64: { args: [int, pointer, size], returns: count },
+  statx: { args: [int, pointer, int, FFIType.u32, pointer], returns: int },
   close: { args: [int], returns: int },
   setns: { args: [int, int], returns: int },
   unshare: { args: [int], returns: int },
@@ -39,7 +46,7 @@ let errnoAt: Pointer | null = null;
 /** The calling thread's errno; to be read right after the call that failed. */
 function lastErrno(): number {
   errnoAt ??= libc.__errno_location() as Pointer;
-  return read.i32(errnoAt);
+  return memory.i32(errnoAt);
 }
 
 function check(result: number, operation: string, subject = ""): number {
@@ -105,6 +112,42 @@ export function recv(fd: number, bytes: Uint8Array, flags: number): number {
 export function open(path: string, flags: number, mode = 0): number {
   const O_CLOEXEC = 0o2000000;
   return checkRestarting(() => libc.open(cstring(path), flags | O_CLOEXEC, mode), "open", path);
+}
+
+/** read(2): how many bytes came; 0 at the end. */
+export function read(fd: number, bytes: Uint8Array): number {
+  return checkRestarting(() => libc.read(fd, bytes, bytes.length), "read", `descriptor ${fd}`);
+}
+
+/** write(2): how many bytes went. */
+export function write(fd: number, bytes: Uint8Array): number {
+  return checkRestarting(() => libc.write(fd, bytes, bytes.length), "write", `descriptor ${fd}`);
+}
+
+/** rename(2). */
+export function rename(from: string, to: string): void {
+  check(libc.rename(cstring(from), cstring(to)), "rename", from);
+}
+
+/** unlink(2). */
+export function unlink(path: string): void {
+  check(libc.unlink(cstring(path)), "remove", path);
+}
+
+/** mkdir(2). */
+export function mkdir(path: string, mode: number): void {
+  check(libc.mkdir(cstring(path), mode), "make folder", path);
+}
+
+/** getdents64(2): how many bytes of struct linux_dirent64 came; 0 at the end. */
+export function getdents64(fd: number, bytes: Uint8Array): number {
+  return check(libc.getdents64(fd, bytes, bytes.length), "read a folder");
+}
+
+/** statx(2) of a path, symbolic links followed, into a struct statx of 256 bytes. */
+export function statx(path: string, mask: number, result: Uint8Array): void {
+  const AT_FDCWD = -100;
+  check(libc.statx(AT_FDCWD, cstring(path), 0, mask, result), "look at", path);
 }
 
 /** close(2). */

@@ -3,11 +3,11 @@ import type { PluginRequest } from "../cni/plugin.ts";
 import type { Result, ResultInterface } from "../cni/result.ts";
 import type { Link } from "../linux/route/link.ts";
 import { Rtnl } from "../linux/route/rtnl.ts";
+import { attachmentOf } from "./attachment.ts";
 import type { BridgeConfig } from "./bridge-config.ts";
 import { checkInterface } from "./interface-check.ts";
 import { isMasqueraded } from "./masquerade.ts";
 import { openNetns } from "./netns.ts";
-import { attachmentOf } from "./nft.ts";
 
 /** Compares what the result of ADD says with what is there. Throws a {@link CniError} that names the difference. */
 export function checkBridge(request: PluginRequest, config: BridgeConfig): void {
@@ -20,7 +20,7 @@ export function checkBridge(request: PluginRequest, config: BridgeConfig): void 
   }
   using netns = openNetns(path);
   using host = new Rtnl();
-  using container = new Rtnl({ netns });
+  using container = new Rtnl({ netns: { fd: netns.fd } });
   const bridgeLink = checkBridgeLink(host, prevResult, config);
   const inContainer = prevResult.interfaces.find(({ name, sandbox }) => name === ifname && sandbox === path);
   if (inContainer === undefined) {

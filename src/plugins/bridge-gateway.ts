@@ -4,15 +4,8 @@ import { quote } from "../lib/errors.ts";
 import { Ip } from "../lib/ip.ts";
 import { Prefix } from "../lib/prefix.ts";
 import { isExists } from "../linux/errors.ts";
-import type { Link } from "../linux/route/link.ts";
-import type { Rtnl } from "../linux/route/rtnl.ts";
+import type { LeanLink, LeanRtnl } from "../linux/lean/rtnl.ts";
 import type { BridgeConfig } from "./bridge-config.ts";
-import { newAddress } from "./interface.ts";
-
-/** An address that the bridge shall have. */
-export interface Gateway {
-  address: Prefix;
-}
 
 /**
  * Completes an IPAM result as the reference does: with isGateway each address gets a gateway (the network's first
@@ -22,16 +15,16 @@ export interface Gateway {
 export function gatewaysOf(
   result: Result,
   config: Pick<BridgeConfig, "isGateway" | "isDefaultGateway">,
-): Gateway[] {
+): Prefix[] {
   if (!config.isGateway) return [];
-  const gateways: Gateway[] = [];
+  const gateways: Prefix[] = [];
   for (const ip of result.ips) {
     const { address } = ip;
     ip.gateway ??= Ip.fromBigInt(address.first + 1n, address.family);
     if (config.isDefaultGateway && !hasDefaultRoute(result, address.family)) {
       result.routes.push({ dst: Prefix.default(address.family), gw: ip.gateway });
     }
-    gateways.push({ address: new Prefix(ip.gateway, address.length) });
+    gateways.push(new Prefix(ip.gateway, address.length));
   }
   return gateways;
 }
@@ -47,29 +40,36 @@ function hasDefaultRoute(result: Result, family: 4 | 6): boolean {
  * way: with forceAddress it is removed, otherwise it is an error. A bridge that got an address keeps the hardware
  * address that it has, instead of taking on the lowest of its ports as they come and go.
  */
-export function setGateways(
-  rtnl: Rtnl,
-  link: Link,
-  gateways: readonly Gateway[],
+export async function setGateways(
+  rtnl: LeanRtnl,
+  link: LeanLink,
+  gateways: readonly Prefix[],
   config: Pick<BridgeConfig, "forceAddress" | "enableDad">,
-): void {
-  const present = rtnl.addresses.list({ link: link.index }).map(({ address }) => address);
-  for (const { address } of gateways) {
+): Promise<void> {
+  const present = rtnl.addresses(link.index);
+  for (const address of gateways) {
     if (present.some((other) => other.equals(address))) continue;
-    for (const other of present) {
-      if (!isInTheWay(other, address) || gateways.some((wanted) => wanted.address.equals(other))) continue;
-      if (!config.forceAddress) throw occupied(link.name, other, address);
-      rtnl.addresses.delete({ link: link.index, address: other });
-    }
+    const others = present.filter(
+      (other) => isInTheWay(other, address) && !gateways.some((wanted) => wanted.equals(other)),
+    );
+    const [first] = others;
+    if (first !== undefined && !config.forceAddress) throw occupied(link.name, first, address);
+    if (first !== undefined) await removeAddresses(link, others);
     try {
-      rtnl.addresses.add(newAddress(link.index, address, config.enableDad));
+      rtnl.addAddress(link.index, address, config.enableDad);
     } catch (error) {
       // Another ADD was quicker.
       if (isExists(error)) continue;
       throw error;
     }
-    if (link.mac !== undefined) rtnl.links.set(link.index, { mac: link.mac });
+    rtnl.confirmMac(link);
   }
+}
+
+async function removeAddresses(link: LeanLink, addresses: readonly Prefix[]): Promise<void> {
+  const { Rtnl } = await import("../linux/route/rtnl.ts");
+  using rtnl = new Rtnl();
+  for (const address of addresses) rtnl.addresses.delete({ link: link.index, address });
 }
 
 function isInTheWay(present: Prefix, wanted: Prefix): boolean {

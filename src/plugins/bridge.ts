@@ -1,18 +1,19 @@
 import { CniError, cniErrorCode } from "../cni/errors.ts";
 import type { GcRequest, Plugin, PluginRequest } from "../cni/plugin.ts";
-import { emptyResult, isDnsEmpty, type Result, type ResultInterface } from "../cni/result.ts";
-import { isNotFound } from "../linux/errors.ts";
-import type { Link } from "../linux/route/link.ts";
-import { Rtnl } from "../linux/route/rtnl.ts";
+import { isDnsEmpty, type Result, type ResultInterface } from "../cni/result.ts";
+import type { Ip } from "../lib/ip.ts";
+import type { Prefix } from "../lib/prefix.ts";
+import { type LeanLink, LeanRtnl } from "../linux/lean/rtnl.ts";
+import { attachmentOf } from "./attachment.ts";
 import { type BridgeConfig, bridgeKeys, parseBridgeConfig } from "./bridge-config.ts";
-import { type Gateway, gatewaysOf, setGateways } from "./bridge-gateway.ts";
-import { applyVlans, ensureBridge, ensureVlanInterface, removeUnusedBridge } from "./bridge-link.ts";
+import { gatewaysOf, setGateways } from "./bridge-gateway.ts";
+import { ensureBridge, usesVlans } from "./bridge-link.ts";
 import { delegateAdd, delegateCheck, delegateDel, delegateGc, delegateStatus } from "./delegate.ts";
 import { findLeases } from "./host-local.ts";
 import { announce, configureInterface, enableForwarding, refuseRouterAdvertisements } from "./interface.ts";
+import { addMasquerade, removeMasquerade } from "./masquerade.ts";
 import { type OpenNetns, openNetns, tryOpenNetns } from "./netns.ts";
-import { attachmentOf } from "./nft.ts";
-import { createVeth, requireAbsent, waitUntilUp } from "./veth.ts";
+import { createVeth, waitUntilUp } from "./veth.ts";
 
 /** Connects a container to a bridge of the host by a veth pair. */
 export const bridge: Plugin = {
@@ -22,10 +23,9 @@ export const bridge: Plugin = {
   async add(request: PluginRequest): Promise<Result> {
     const config = parseBridgeConfig(request);
     using netns = openNetns(request.invocation.netns);
-    using host = new Rtnl();
-    using container = new Rtnl({ netns });
-    requireAbsent(container, request.invocation.ifname, request.invocation.netns);
-    const undo: (() => void | Promise<void>)[] = [];
+    using host = new LeanRtnl();
+    using container = new LeanRtnl(netns.fd);
+    const undo: Undo[] = [];
     try {
       return await attach({ request, config, netns, host, container, undo });
     } catch (error) {
@@ -37,10 +37,7 @@ export const bridge: Plugin = {
   async del(request: PluginRequest): Promise<void> {
     const { invocation, config } = request;
     const { ipMasq } = parseBridgeConfig(request);
-    if (ipMasq) {
-      const { removeMasquerade } = await import("./masquerade.ts");
-      removeMasquerade(attachmentOf(request), knownAddresses(request));
-    }
+    if (ipMasq) await removeMasquerade(attachmentOf(request), knownAddresses(request));
     using netns = tryOpenNetns(invocation.netns);
     if (netns !== undefined) deleteInterface(netns, invocation.ifname);
     if (config.ipamType !== undefined) await delegateDel(config.ipamType, request);
@@ -56,7 +53,7 @@ export const bridge: Plugin = {
   async gc(request: GcRequest): Promise<void> {
     const { ipMasq } = parseBridgeConfig(request);
     if (ipMasq) {
-      const { collectMasquerade } = await import("./masquerade.ts");
+      const { collectMasquerade } = await import("./masquerade-table.ts");
       collectMasquerade(request.config.name, request.valid);
     }
     if (request.config.ipamType !== undefined) await delegateGc(request.config.ipamType, request);
@@ -68,75 +65,76 @@ export const bridge: Plugin = {
   },
 };
 
+type Undo = () => void | Promise<void>;
+
 /** One ADD under way. `undo` takes what has to be done, from the last to the first, if it fails. */
 interface Attaching {
   request: PluginRequest;
   config: BridgeConfig;
   netns: OpenNetns;
-  host: Rtnl;
-  container: Rtnl;
-  undo: (() => void | Promise<void>)[];
+  host: LeanRtnl;
+  container: LeanRtnl;
+  undo: Undo[];
 }
 
 async function attach(attaching: Attaching): Promise<Result> {
   const { request, config, host, undo } = attaching;
-  const { link: bridgeLink, created } = ensureBridge(host, config);
-  if (created) undo.push(() => removeUnusedBridge(host, bridgeLink.index));
-  const port = addPort(attaching, bridgeLink);
+  const { link: bridgeLink, created } = await ensureBridge(host, config);
+  if (created) {
+    undo.push(async () => (await import("./bridge-setup.ts")).removeUnusedBridge(bridgeLink.index));
+  }
+  const port = await addPort(attaching, bridgeLink);
   const result: Result = {
-    ...emptyResult(),
     interfaces: [
       describe(bridgeLink),
       describe(port.host),
       describe(port.container, request.invocation.netns),
     ],
+    ips: [],
+    routes: [],
+    dns: {},
   };
   const { ipamType } = request.config;
   if (ipamType !== undefined) await addLayer3(attaching, ipamType, bridgeLink, port, result);
-  else if (!config.disableContainerInterface)
-    attaching.container.links.set(port.container.index, { up: true });
+  else if (!config.disableContainerInterface) attaching.container.setUp(port.container.index, true);
   if (!config.disableContainerInterface) {
     await waitUntilUp(host, port.host.name);
-    if (result.ips.length > 0) announce(attaching.container, port.container.index, port.container.mac ?? "");
+    if (result.ips.length > 0) announce(attaching.container, port.container);
   }
   // It may have changed with the first port or with the address.
-  result.interfaces[0] = describe(host.links.get(bridgeLink.index));
+  result.interfaces[0] = describe(host.get(bridgeLink.index));
   if (!isDnsEmpty(request.config.dns)) result.dns = request.config.dns;
   return result;
 }
 
 interface Port {
-  host: Link;
-  container: Link;
+  host: LeanLink;
+  container: LeanLink;
 }
 
-function addPort({ request, config, netns, host, container, undo }: Attaching, bridgeLink: Link): Port {
+async function addPort(attaching: Attaching, bridgeLink: LeanLink): Promise<Port> {
+  const { request, config, netns, host, container, undo } = attaching;
   const { ifname } = request.invocation;
-  const hostEnd = createVeth(host, {
-    netnsFd: netns.fd,
-    ifname,
-    master: bridgeLink.index,
-    ...(config.mtu === undefined ? {} : { mtu: config.mtu }),
-    ...(config.mac === undefined ? {} : { mac: config.mac }),
-  });
-  undo.push(() => host.links.delete(hostEnd.index));
-  refuseRouterAdvertisements(hostEnd.name);
-  if (config.hairpinMode || config.portIsolation) {
-    const bridgePort = { hairpin: config.hairpinMode, isolated: config.portIsolation };
-    host.links.set(hostEnd.index, { bridgePort });
+  const { mtu, mac } = config;
+  const name = createVeth(host, { netns, container, ifname, mtu, mac, master: bridgeLink.index });
+  undo.push(() => void host.deleteLink(name));
+  refuseRouterAdvertisements(name);
+  const hostEnd = host.get(name);
+  if (config.hairpinMode || config.portIsolation || usesVlans(config)) {
+    const { preparePort } = await import("./bridge-setup.ts");
+    preparePort(hostEnd.index, config);
   }
-  applyVlans(host, hostEnd, config);
-  return { host: hostEnd, container: container.links.get(ifname) };
+  return { host: hostEnd, container: container.get(ifname) };
 }
 
 async function addLayer3(
   attaching: Attaching,
   ipamType: string,
-  bridgeLink: Link,
+  bridgeLink: LeanLink,
   port: Port,
   result: Result,
 ): Promise<void> {
-  const { request, config, netns, host, container, undo } = attaching;
+  const { request, config, netns, container, undo } = attaching;
   const ipam = await delegateAdd(ipamType, request);
   undo.push(() => delegateDel(ipamType, request));
   if (ipam.ips.length === 0) {
@@ -145,21 +143,15 @@ async function addLayer3(
     });
   }
   const gateways = gatewaysOf(ipam, config);
-  result.ips = ipam.ips.map((ip) => ({ ...ip, interface: 2 }));
+  for (const ip of ipam.ips) ip.interface = 2;
+  result.ips = ipam.ips;
   result.routes = ipam.routes;
   result.dns = ipam.dns;
   const { ifname } = request.invocation;
-  configureInterface(
-    { netns, rtnl: container, ifname, index: port.container.index, enableDad: config.enableDad },
-    result,
-  );
-  if (gateways.length > 0) {
-    const vlanLink = config.vlan === 0 ? undefined : ensureVlanInterface(host, bridgeLink, config);
-    if (vlanLink !== undefined) result.interfaces.push(describe(vlanLink));
-    beGateway(host, vlanLink ?? bridgeLink, gateways, config);
-  }
+  const { index } = port.container;
+  configureInterface({ netns, rtnl: container, ifname, index, enableDad: config.enableDad }, result);
+  if (gateways.length > 0) await beGateway(attaching, bridgeLink, gateways, result);
   if (config.ipMasq) {
-    const { addMasquerade, removeMasquerade } = await import("./masquerade.ts");
     const attachment = attachmentOf(request);
     const addresses = result.ips.map(({ address }) => address);
     undo.push(() =>
@@ -168,41 +160,49 @@ async function addLayer3(
         addresses.map(({ ip }) => ip),
       ),
     );
-    addMasquerade(attachment, addresses);
+    await addMasquerade(attachment, addresses);
   }
 }
 
-function beGateway(host: Rtnl, link: Link, gateways: readonly Gateway[], config: BridgeConfig): void {
-  setGateways(host, link, gateways, config);
-  for (const family of [4, 6] as const) {
-    if (gateways.some(({ address }) => address.family === family)) enableForwarding(family);
+/** Puts the gateways' addresses on the bridge, or on the host's own port in the VLAN. */
+async function beGateway(
+  { config, host }: Attaching,
+  bridgeLink: LeanLink,
+  gateways: readonly Prefix[],
+  result: Result,
+): Promise<void> {
+  let link = bridgeLink;
+  if (config.vlan !== 0) {
+    const { ensureVlanInterface } = await import("./bridge-setup.ts");
+    link = host.get(ensureVlanInterface(bridgeLink, config));
+    result.interfaces.push(describe(link));
   }
+  await setGateways(host, link, gateways, config);
+  if (gateways.some(({ family }) => family === 4)) enableForwarding(4);
+  if (gateways.some(({ family }) => family === 6)) enableForwarding(6);
 }
 
-function describe({ name, mac, mtu }: Link, sandbox?: string): ResultInterface {
-  return { name, mtu, ...(mac === undefined ? {} : { mac }), ...(sandbox === undefined ? {} : { sandbox }) };
+function describe({ name, mac, mtu }: LeanLink, sandbox?: string): ResultInterface {
+  return sandbox === undefined ? { name, mac, mtu } : { name, mac, mtu, sandbox };
 }
 
 /** The attachment's addresses by lease record and prevResult; undefined where neither knows. */
-function knownAddresses(request: PluginRequest) {
+function knownAddresses(request: PluginRequest): Ip[] | undefined {
   const { prevResult, ipamType } = request.config;
-  const byResult = prevResult?.ips.map(({ address }) => address.ip) ?? [];
-  const byLease = ipamType === "host-local" ? findLeases(request) : [];
-  const known = [...byResult, ...byLease.filter((ip) => !byResult.some((other) => other.equals(ip)))];
+  const known = prevResult?.ips.map(({ address }) => address.ip) ?? [];
+  for (const ip of ipamType === "host-local" ? findLeases(request) : []) {
+    if (!known.some((other) => other.equals(ip))) known.push(ip);
+  }
   return known.length === 0 ? undefined : known;
 }
 
 /** The other end goes with it. */
 function deleteInterface(netns: OpenNetns, ifname: string): void {
-  using rtnl = new Rtnl({ netns });
-  try {
-    rtnl.links.delete(ifname);
-  } catch (error) {
-    if (!isNotFound(error)) throw error;
-  }
+  using rtnl = new LeanRtnl(netns.fd);
+  rtnl.deleteLink(ifname);
 }
 
-async function attempt(step: () => void | Promise<void>, request: PluginRequest): Promise<void> {
+async function attempt(step: Undo, request: PluginRequest): Promise<void> {
   try {
     await step();
   } catch (error) {

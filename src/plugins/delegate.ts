@@ -1,12 +1,10 @@
-import { statSync } from "node:fs";
 import type { CniCommand } from "../cni/env.ts";
 import { execPlugin, findPlugin, requirePlugin, rubbishError } from "../cni/exec.ts";
 import { parseJsonObject } from "../cni/netconf.ts";
 import type { GcRequest, Plugin, PluginRequest } from "../cni/plugin.ts";
 import { parseResult, type Result } from "../cni/result.ts";
 import { isSupportedVersion } from "../cni/versions.ts";
-import { loadPlugin } from "./load.ts";
-import { isPluginName } from "./names.ts";
+import { status } from "../linux/lean/files.ts";
 
 /** A delegate is given as long as a runtime usually gives to everything. Milliseconds. */
 const delegateTimeout = 120_000;
@@ -15,21 +13,20 @@ const delegateTimeout = 120_000;
  * Weft's own plugin where CNI_PATH leads to this very executable, or to nothing at all; undefined where another
  * binary is to be run.
  */
-async function ownPlugin(type: string, path: readonly string[]): Promise<Plugin | undefined> {
-  if (!isPluginName(type)) return undefined;
-  const file = findPlugin(type, path);
-  return file === undefined || isThisExecutable(file) ? await loadPlugin(type) : undefined;
+function ownPlugin(type: string, { invocation, builtin }: PluginRequest): Plugin | undefined {
+  const own = builtin(type);
+  if (own === undefined) return undefined;
+  const file = findPlugin(type, invocation.path);
+  return file === undefined || isThisExecutable(file) ? own : undefined;
 }
 
 function isThisExecutable(file: string): boolean {
-  const found = statSync(file, { bigint: true });
-  const ours = statSync(process.execPath, { bigint: true });
-  return found.dev === ours.dev && found.ino === ours.ino;
+  return status(file)?.identity === status(process.execPath)?.identity;
 }
 
 /** Calls ADD of a delegate, such as the IPAM plugin, with the caller's whole configuration. */
 export async function delegateAdd(type: string, request: PluginRequest): Promise<Result> {
-  const own = await ownPlugin(type, request.invocation.path);
+  const own = ownPlugin(type, request);
   if (own !== undefined) return await own.add(request);
   const output = await execute(type, "ADD", request);
   try {
@@ -44,28 +41,28 @@ export async function delegateAdd(type: string, request: PluginRequest): Promise
 
 /** Calls DEL of a delegate. */
 export async function delegateDel(type: string, request: PluginRequest): Promise<void> {
-  const own = await ownPlugin(type, request.invocation.path);
+  const own = ownPlugin(type, request);
   if (own !== undefined) await own.del(request);
   else await execute(type, "DEL", request);
 }
 
 /** Calls CHECK of a delegate. */
 export async function delegateCheck(type: string, request: PluginRequest): Promise<void> {
-  const own = await ownPlugin(type, request.invocation.path);
+  const own = ownPlugin(type, request);
   if (own !== undefined) await own.check(request);
   else await execute(type, "CHECK", request);
 }
 
 /** Calls GC of a delegate. */
 export async function delegateGc(type: string, request: GcRequest): Promise<void> {
-  const own = await ownPlugin(type, request.invocation.path);
+  const own = ownPlugin(type, request);
   if (own !== undefined) await own.gc?.(request);
   else await execute(type, "GC", request);
 }
 
 /** Calls STATUS of a delegate. */
 export async function delegateStatus(type: string, request: PluginRequest): Promise<void> {
-  const own = await ownPlugin(type, request.invocation.path);
+  const own = ownPlugin(type, request);
   if (own !== undefined) await own.status?.(request);
   else await execute(type, "STATUS", request);
 }

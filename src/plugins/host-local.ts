@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { CniError, cniErrorCode } from "../cni/errors.ts";
 import type { Fields } from "../cni/fields.ts";
 import type { GcRequest, NetworkConfig, Plugin, PluginRequest } from "../cni/plugin.ts";
@@ -25,6 +24,8 @@ import type { LeaseStore, Owner } from "../ipam/store.ts";
 import { InvalidInput } from "../lib/errors.ts";
 import { Ip } from "../lib/ip.ts";
 import { Prefix } from "../lib/prefix.ts";
+import { KernelError } from "../linux/errors.ts";
+import { readText } from "../linux/lean/files.ts";
 
 const ipamKeys = [
   "type",
@@ -281,10 +282,10 @@ function parseRequested(config: NetworkConfig, byArgs: string | undefined): Ip[]
 
 function readResolvConf(path: string): Dns {
   try {
-    return parseResolvConf(readFileSync(path, "utf8"));
+    return parseResolvConf(readText(path));
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    throw new InvalidInput("ipam.resolvConf", path, `cannot be read (${code})`, { cause: error });
+    const why = error instanceof KernelError ? error.errnoName : String(error);
+    throw new InvalidInput("ipam.resolvConf", path, `cannot be read (${why})`, { cause: error });
   }
 }
 

@@ -1,20 +1,15 @@
 import type { Result, ResultRoute } from "../cni/result.ts";
-import { Ip } from "../lib/ip.ts";
-import type { Prefix } from "../lib/prefix.ts";
 import { isExists, isNotFound, KernelError } from "../linux/errors.ts";
-import { inNetns } from "../linux/netns.ts";
-import type { NewAddress } from "../linux/route/address.ts";
-import type { Change } from "../linux/route/changes.ts";
-import type { NewRoute } from "../linux/route/route.ts";
-import type { Rtnl } from "../linux/route/rtnl.ts";
-import { ProcSysctl } from "../linux/sysctl.ts";
+import { readText, writeExisting } from "../linux/lean/files.ts";
+import type { LeanLink, LeanRoute, LeanRtnl } from "../linux/lean/rtnl.ts";
+import { inNamespace } from "../linux/lean/socket.ts";
 import type { OpenNetns } from "./netns.ts";
 
 /** How to bring up a container's interface. */
 export interface InterfaceInput {
   netns: OpenNetns;
   /** Of the container's namespace. */
-  rtnl: Rtnl;
+  rtnl: LeanRtnl;
   ifname: string;
   index: number;
   /** Let IPv6 look for duplicates, which takes a second or two until an address can be used. */
@@ -23,57 +18,49 @@ export interface InterfaceInput {
 
 /** Addresses, up, routes: what the result says of one interface is made so. */
 export function configureInterface(input: InterfaceInput, result: Result): void {
-  const { rtnl, index } = input;
+  const { rtnl, index, enableDad } = input;
   prepareSysctls(
     input,
     result.ips.some(({ address }) => address.family === 6),
   );
-  const changes: Change[] = [
-    ...result.ips.map(({ address }) => ({ addAddress: newAddress(index, address, input.enableDad) })),
-    { setLink: { link: index, up: true } },
-    ...result.routes.map((route) => ({ appendRoute: newRoute(index, route, result) })),
-  ];
-  for (const [i, error] of rtnl.batch(changes)) {
-    // The first of two equal routes stands, as with the reference.
-    if ("appendRoute" in (changes[i] as Change) && isExists(error)) continue;
-    throw error;
+  for (const { address } of result.ips) rtnl.addAddress(index, address, enableDad);
+  rtnl.setUp(index, true);
+  for (const route of result.routes) {
+    try {
+      rtnl.appendRoute(newRoute(index, route, result));
+    } catch (error) {
+      // The first of two equal routes stands, as with the reference.
+      if (!isExists(error)) throw error;
+    }
   }
 }
 
 function prepareSysctls({ netns, ifname, enableDad }: InterfaceInput, hasIpv6: boolean): void {
-  const sysctl = new ProcSysctl();
-  const set = (key: string, value: string) => ignoreRefusal(() => sysctl.write(key, value));
-  inNetns({ fd: netns.fd }, () => {
-    if (enableDad) set(`net/ipv6/conf/${ifname}/enhanced_dad`, "1");
-    set(`net/ipv6/conf/${ifname}/accept_dad`, enableDad ? "1" : "0");
+  inNamespace(netns.fd, () => {
+    if (enableDad) tryWriteSysctl(`net/ipv6/conf/${ifname}/enhanced_dad`, "1");
+    tryWriteSysctl(`net/ipv6/conf/${ifname}/accept_dad`, enableDad ? "1" : "0");
     // Neighbours hear of a new address when the link announces itself; see announce.
-    set(`net/ipv4/conf/${ifname}/arp_notify`, "1");
-    set(`net/ipv6/conf/${ifname}/ndisc_notify`, "1");
+    tryWriteSysctl(`net/ipv4/conf/${ifname}/arp_notify`, "1");
+    tryWriteSysctl(`net/ipv6/conf/${ifname}/ndisc_notify`, "1");
     if (!hasIpv6) return;
-    for (const name of ["lo", ifname]) enable(sysctl, `net/ipv6/conf/${name}/disable_ipv6`, "0");
+    for (const name of ["lo", ifname]) requireSysctl(`net/ipv6/conf/${name}/disable_ipv6`, "0");
   });
 }
 
-/** Writes only where something else stands there. */
-function enable(sysctl: ProcSysctl, key: string, value: string): void {
-  ignoreAbsent(() => {
-    if (sysctl.read(key) !== value) sysctl.write(key, value);
-  });
-}
-
-/** A kernel without IPv6 lacks its parameters. */
-function ignoreAbsent(action: () => void): void {
+/** Writes where something else stands there. A kernel without IPv6 lacks its parameters. */
+function requireSysctl(key: string, value: string): void {
+  const path = `/proc/sys/${key}`;
   try {
-    action();
+    if (readText(path).trim() !== value) writeExisting(path, value);
   } catch (error) {
     if (!isNotFound(error)) throw error;
   }
 }
 
 /** What only makes things better may be read-only or missing. */
-function ignoreRefusal(action: () => void): void {
+export function tryWriteSysctl(key: string, value: string): void {
   try {
-    action();
+    writeExisting(`/proc/sys/${key}`, value);
   } catch (error) {
     if (!(error instanceof KernelError)) throw error;
   }
@@ -81,36 +68,18 @@ function ignoreRefusal(action: () => void): void {
 
 /** Turns on forwarding for a family, in this process's namespace. */
 export function enableForwarding(family: 4 | 6): void {
-  const sysctl = new ProcSysctl();
-  if (family === 4) enable(sysctl, "net/ipv4/ip_forward", "1");
-  else enable(sysctl, "net/ipv6/conf/all/forwarding", "1");
+  requireSysctl(family === 4 ? "net/ipv4/ip_forward" : "net/ipv6/conf/all/forwarding", "1");
 }
 
 /** Routes come from the configuration alone, not from whoever sends router advertisements. */
 export function refuseRouterAdvertisements(ifname: string): void {
-  ignoreRefusal(() => new ProcSysctl().write(`net/ipv6/conf/${ifname}/accept_ra`, "0"));
+  tryWriteSysctl(`net/ipv6/conf/${ifname}/accept_ra`, "0");
 }
 
-/** An address with its broadcast address; IPv6 can be used at once unless DAD is wanted. */
-export function newAddress(link: number, address: Prefix, enableDad: boolean): NewAddress {
-  if (address.family === 6) return { link, address, ...(enableDad ? {} : { flags: ["nodad"] }) };
-  if (address.length > 30) return { link, address };
-  return { link, address, broadcast: Ip.fromBigInt(address.last, 4) };
-}
-
-function newRoute(index: number, route: ResultRoute, result: Result): NewRoute {
+function newRoute(index: number, route: ResultRoute, result: Result): LeanRoute {
   const { dst, gw, mtu, advmss, priority, table, scope } = route;
   const gateway = gw ?? result.ips.find((ip) => ip.address.family === dst.family)?.gateway;
-  const metrics = { ...(mtu === undefined ? {} : { mtu }), ...(advmss === undefined ? {} : { advmss }) };
-  return {
-    dst,
-    oif: index,
-    scope: scope ?? "global",
-    ...(gateway === undefined ? {} : { gateway }),
-    ...(priority === undefined ? {} : { priority }),
-    ...(table === undefined ? {} : { table }),
-    ...(Object.keys(metrics).length === 0 ? {} : { metrics }),
-  };
+  return { dst, gateway, oif: index, scope: scope ?? 0, priority, table, mtu, advmss };
 }
 
 /**
@@ -118,6 +87,6 @@ function newRoute(index: number, route: ResultRoute, result: Result): NewRoute {
  * send gratuitous ARP (arp_notify) and unsolicited neighbour advertisements (ndisc_notify). At the moment in which the
  * link came up its bridge port did not forward yet.
  */
-export function announce(rtnl: Rtnl, index: number, mac: string): void {
-  rtnl.links.set(index, { mac });
+export function announce(rtnl: LeanRtnl, link: LeanLink): void {
+  rtnl.confirmMac(link);
 }

@@ -2,7 +2,7 @@ import { CniError, cniErrorCode } from "../cni/errors.ts";
 import { quote } from "../lib/errors.ts";
 import { KernelError } from "../linux/errors.ts";
 import * as ffi from "../linux/ffi.ts";
-import { inNetns } from "../linux/netns.ts";
+import { inNamespace } from "../linux/lean/socket.ts";
 
 const O_RDONLY = 0;
 const O_NONBLOCK = 0o4000;
@@ -47,7 +47,7 @@ function open(path: string): OpenNetns | string {
     throw error;
   }
   try {
-    inNetns({ fd }, () => undefined);
+    inNamespace(fd, () => undefined);
     return new OpenNetns(fd);
   } catch (error) {
     ffi.close(fd);

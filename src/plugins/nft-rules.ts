@@ -6,6 +6,9 @@ const saddr = { 4: { offset: 12, length: 4 }, 6: { offset: 8, length: 16 } } as 
 const daddr = { 4: { offset: 16, length: 4 }, 6: { offset: 24, length: 16 } } as const;
 const nfproto = { 4: 2, 6: 10 } as const;
 
+/** `return`. */
+export const returns: Expression = { name: "immediate", register: 0, data: { verdict: "return" } };
+
 /** `meta nfproto ipv4`. */
 export function ofFamily(family: 4 | 6): Expression[] {
   return [

@@ -1,0 +1,144 @@
+/**
+ * Files by libc, synchronously. For programs that live for a few milliseconds: loading node:fs takes longer than all
+ * that they do with files. Failures are {@link KernelError}s.
+ */
+import { isNotFound } from "../errors.ts";
+import * as ffi from "../ffi.ts";
+
+/** asm-generic/fcntl.h */
+const O_RDONLY = 0;
+const O_WRONLY = 1;
+const O_CREAT = 0o100;
+const O_TRUNC = 0o1000;
+const O_NONBLOCK = 0o4000;
+const O_DIRECTORY = 0o200000;
+const O_NOFOLLOW = 0o400000;
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+/** Runs `action` with a descriptor that is closed afterwards. */
+function using<T>(fd: number, action: (fd: number) => T): T {
+  try {
+    return action(fd);
+  } finally {
+    ffi.close(fd);
+  }
+}
+
+/** All that a descriptor gives, up to `most` bytes; undefined where there is more. */
+export function readDescriptor(fd: number, most: number): string | undefined {
+  let bytes = new Uint8Array(Math.min(most + 1, 4096));
+  let length = 0;
+  for (;;) {
+    const count = ffi.read(fd, bytes.subarray(length));
+    if (count === 0) return decoder.decode(bytes.subarray(0, length));
+    length += count;
+    if (length > most) return undefined;
+    if (length < bytes.length) continue;
+    const larger = new Uint8Array(Math.min(most + 1, bytes.length * 4));
+    larger.set(bytes);
+    bytes = larger;
+  }
+}
+
+/** Writes all of a text. */
+export function writeDescriptor(fd: number, text: string): void {
+  let bytes: Uint8Array = encoder.encode(text);
+  while (bytes.length > 0) bytes = bytes.subarray(ffi.write(fd, bytes));
+}
+
+/** The text of a small file (at most 64 KiB are read). Throws ENOENT and whatever else the kernel says. */
+export function readText(path: string): string {
+  return using(ffi.open(path, O_RDONLY | O_NONBLOCK), (fd) => readDescriptor(fd, 65536) ?? "");
+}
+
+/** Writes into an existing file, such as a kernel parameter. */
+export function writeExisting(path: string, text: string): void {
+  using(ffi.open(path, O_WRONLY), (fd) => writeDescriptor(fd, text));
+}
+
+/** Makes the file or overwrites it; never through a symbolic link (ELOOP). */
+export function writeText(path: string, text: string, mode: number): void {
+  using(ffi.open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode), (fd) => writeDescriptor(fd, text));
+}
+
+/** Opens a lock file, made where it is not there; never through a symbolic link. For flock. */
+export function openLock(path: string, mode: number): number {
+  return ffi.open(path, O_RDONLY | O_CREAT | O_NOFOLLOW, mode);
+}
+
+/** Removes a file; none is fine. */
+export function removeFile(path: string): void {
+  try {
+    ffi.unlink(path);
+  } catch (error) {
+    if (!isNotFound(error)) throw error;
+  }
+}
+
+/** Makes a folder and those above it. */
+export function makeFolders(path: string, mode: number): void {
+  if (exists(path)) return;
+  const parent = path.slice(0, path.lastIndexOf("/"));
+  if (parent !== "") makeFolders(parent, mode);
+  try {
+    ffi.mkdir(path, mode);
+  } catch (error) {
+    // Another process was quicker.
+    if (!exists(path)) throw error;
+  }
+}
+
+/** The names in a folder, in no order. */
+export function listFolder(path: string): string[] {
+  return using(ffi.open(path, O_RDONLY | O_DIRECTORY), (fd) => {
+    const names: string[] = [];
+    const bytes = new Uint8Array(32 * 1024);
+    const view = new DataView(bytes.buffer);
+    for (;;) {
+      const count = ffi.getdents64(fd, bytes);
+      if (count === 0) return names;
+      // struct linux_dirent64: inode 8, offset 8, record length 2, type 1, name with a zero byte at its end.
+      for (let at = 0; at < count; at += view.getUint16(at + 16, true)) {
+        const end = bytes.indexOf(0, at + 19);
+        const name = decoder.decode(bytes.subarray(at + 19, end));
+        if (name !== "." && name !== "..") names.push(name);
+      }
+    }
+  });
+}
+
+/** What identifies a file, and its kind. */
+export interface FileStatus {
+  /** Equal for two paths that lead to the same file. */
+  identity: string;
+  isFile: boolean;
+}
+
+const STATX_TYPE = 0x1;
+const STATX_INO = 0x100;
+const S_IFMT = 0o170000;
+const S_IFREG = 0o100000;
+
+/** Looks at a file, symbolic links followed. Undefined where there is none. */
+export function status(path: string): FileStatus | undefined {
+  const result = new Uint8Array(256);
+  try {
+    ffi.statx(path, STATX_TYPE | STATX_INO, result);
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+  const view = new DataView(result.buffer);
+  const little = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
+  return {
+    identity: `${view.getUint32(0x88, little)}:${view.getUint32(0x8c, little)}:${view.getBigUint64(0x20, little)}`,
+    isFile: (view.getUint16(0x1c, little) & S_IFMT) === S_IFREG,
+  };
+}
+
+/** True where something is at the path. */
+export function exists(path: string): boolean {
+  return status(path) !== undefined;
+}

@@ -1,0 +1,237 @@
+import { isNotFound } from "../errors.ts";
+import { LeanSocket, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL } from "./socket.ts";
+
+const NETLINK_NETFILTER = 12;
+const NFNL_MSG_BATCH_BEGIN = 16;
+const NFNL_MSG_BATCH_END = 17;
+const NFNL_SUBSYS_NFTABLES = 10;
+const NFT_MSG_GETCHAIN = 4;
+const NFT_MSG_NEWSETELEM = 12;
+const NFT_MSG_GETSETELEM = 13;
+const NFT_MSG_DELSETELEM = 14;
+const NFPROTO_INET = 1;
+const NFTA_CHAIN_TABLE = 1;
+const NFTA_CHAIN_NAME = 3;
+const NFTA_CHAIN_USE = 6;
+const NFTA_SET_ELEM_LIST_TABLE = 1;
+const NFTA_SET_ELEM_LIST_SET = 2;
+const NFTA_SET_ELEM_LIST_ELEMENTS = 3;
+const NFTA_LIST_ELEM = 1;
+const NFTA_SET_ELEM_KEY = 1;
+const NFTA_SET_ELEM_DATA = 2;
+const NFTA_SET_ELEM_USERDATA = 6;
+const NFTA_DATA_VALUE = 1;
+const NFTA_DATA_VERDICT = 2;
+const NFTA_VERDICT_CODE = 1;
+const NFTA_VERDICT_CHAIN = 2;
+const NFT_JUMP = 0xfffffffd;
+/** Of nft: the type of a comment in the user data of an element. */
+const COMMENT = 0;
+/** sizeof struct nlmsghdr and nfgenmsg. */
+const PAYLOAD = 20;
+
+/** An element of a map without intervals, key and data as the kernel has them. */
+export interface LeanElement {
+  set: string;
+  /** Each field of a concatenation is padded to four bytes. */
+  key: Uint8Array;
+  /** A value, or the name of the chain to jump to. */
+  data: Uint8Array | string;
+  comment: string;
+}
+
+/** The name of an element. */
+export type LeanKey = Pick<LeanElement, "set" | "key">;
+
+/** What stands in the table. */
+export interface FoundElement {
+  /** "" where it has none. */
+  comment: string;
+  /** Where it jumps to, for an element of a verdict map. */
+  chain: string | undefined;
+}
+
+/** Elements of the maps of one `inet` table: what a plugin changes for every container. See socket.ts for why. */
+export class LeanNft {
+  readonly #socket: LeanSocket;
+  readonly #table: string;
+
+  constructor(table: string) {
+    this.#socket = new LeanSocket(NETLINK_NETFILTER);
+    this.#table = table;
+  }
+
+  #begin(message: number, flags: number): number {
+    const seq = this.#socket.begin((NFNL_SUBSYS_NFTABLES << 8) | message, flags);
+    this.#nfgenmsg(NFPROTO_INET, 0);
+    return seq;
+  }
+
+  #nfgenmsg(family: number, resource: number): void {
+    const socket = this.#socket;
+    socket.u8(family);
+    socket.u8(0);
+    socket.u8(resource >> 8);
+    socket.u8(resource & 0xff);
+  }
+
+  /** Runs `write` between the begin and the end of a transaction and sends it. `write` returns the last message. */
+  #transact(operation: string, subject: string, write: () => number): void {
+    const socket = this.#socket;
+    socket.clear();
+    socket.begin(NFNL_MSG_BATCH_BEGIN, 0);
+    this.#nfgenmsg(0, NFNL_SUBSYS_NFTABLES);
+    socket.finish();
+    const last = write();
+    socket.begin(NFNL_MSG_BATCH_END, 0);
+    this.#nfgenmsg(0, NFNL_SUBSYS_NFTABLES);
+    socket.finish();
+    socket.exchange(last, operation, `${subject} in table inet ${this.#table}`);
+  }
+
+  /** How many rules a chain has and how many elements and rules lead to it, together; undefined where there is none. */
+  chainUse(name: string): number | undefined {
+    const seq = this.#begin(NFT_MSG_GETCHAIN, 0);
+    this.#chain(name);
+    const end = this.#isThere(seq, "look for chain", name);
+    const at = end === undefined ? undefined : this.#socket.find(NFTA_CHAIN_USE, PAYLOAD, end);
+    return at === undefined ? undefined : this.#socket.view.getUint32(at, false);
+  }
+
+  #chain(name: string): void {
+    this.#socket.attributeText(NFTA_CHAIN_TABLE, this.#table);
+    this.#socket.attributeText(NFTA_CHAIN_NAME, name);
+    this.#socket.finish();
+  }
+
+  #isThere(seq: number, operation: string, subject: string): number | undefined {
+    try {
+      return this.#socket.exchange(seq, operation, subject);
+    } catch (error) {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    }
+  }
+
+  /** An element, or undefined where there is none (or no such map, or table). */
+  find({ set, key }: LeanKey): FoundElement | undefined {
+    const socket = this.#socket;
+    const seq = this.#begin(NFT_MSG_GETSETELEM, 0);
+    const list = this.#openElements(set);
+    socket.unnest(this.#openElement(key));
+    socket.unnest(list);
+    socket.finish();
+    const end = this.#isThere(seq, "look for element of map", set);
+    if (end === undefined) return undefined;
+    const elements = socket.find(NFTA_SET_ELEM_LIST_ELEMENTS, PAYLOAD, end);
+    const element = elements === undefined ? undefined : socket.find(NFTA_LIST_ELEM, elements, end);
+    if (element === undefined) return undefined;
+    return { comment: this.#commentIn(element, end), chain: this.#chainIn(element, end) };
+  }
+
+  #commentIn(element: number, end: number): string {
+    const { bytes } = this.#socket;
+    const at = this.#socket.find(NFTA_SET_ELEM_USERDATA, element, end);
+    if (at === undefined || bytes[at] !== COMMENT) return "";
+    return new TextDecoder().decode(bytes.subarray(at + 2, at + 1 + (bytes[at + 1] as number)));
+  }
+
+  #chainIn(element: number, end: number): string | undefined {
+    const socket = this.#socket;
+    const data = socket.find(NFTA_SET_ELEM_DATA, element, end);
+    const verdict =
+      data === undefined ? undefined : socket.find(NFTA_DATA_VERDICT, data, data + socket.sizeAt(data));
+    if (verdict === undefined) return undefined;
+    const chain = socket.find(NFTA_VERDICT_CHAIN, verdict, verdict + socket.sizeAt(verdict));
+    return chain === undefined ? undefined : socket.textAt(chain);
+  }
+
+  /**
+   * Adds elements in one transaction, in place of those of `replace` that are there. Throws EEXIST where an element
+   * is there already and ENOENT where a map or chain is missing; the kernel takes long to undo (some 15 ms).
+   */
+  add(elements: readonly LeanElement[], replace: readonly LeanKey[] = []): void {
+    this.#transact("add elements", describe(elements), () => {
+      for (const key of replace) this.#change(NFT_MSG_DELSETELEM, 0, key);
+      let last = 0;
+      for (const [i, element] of elements.entries()) {
+        const ack = i === elements.length - 1 ? NLM_F_ACK : 0;
+        last = this.#change(NFT_MSG_NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL | ack, element);
+      }
+      return last;
+    });
+  }
+
+  /** Deletes elements in one transaction. Throws ENOENT where one is not there. */
+  delete(keys: readonly LeanKey[]): void {
+    this.#transact("delete elements", describe(keys), () => {
+      let last = 0;
+      for (const [i, key] of keys.entries()) {
+        last = this.#change(NFT_MSG_DELSETELEM, i === keys.length - 1 ? NLM_F_ACK : 0, key);
+      }
+      return last;
+    });
+  }
+
+  #change(
+    message: number,
+    flags: number,
+    { set, key, data, comment }: LeanKey & Partial<LeanElement>,
+  ): number {
+    const socket = this.#socket;
+    const seq = this.#begin(message, flags);
+    const list = this.#openElements(set);
+    const element = this.#openElement(key);
+    if (data !== undefined) {
+      const at = socket.nest(NFTA_SET_ELEM_DATA);
+      if (typeof data === "string") this.#jump(data);
+      else socket.attribute(NFTA_DATA_VALUE, data);
+      socket.unnest(at);
+    }
+    if (comment !== undefined) {
+      const text = new TextEncoder().encode(`${comment}\0`);
+      const userData = new Uint8Array(text.length + 2);
+      userData[0] = COMMENT;
+      userData[1] = text.length;
+      userData.set(text, 2);
+      socket.attribute(NFTA_SET_ELEM_USERDATA, userData);
+    }
+    socket.unnest(element);
+    socket.unnest(list);
+    socket.finish();
+    return seq;
+  }
+
+  #openElements(set: string): number {
+    this.#socket.attributeText(NFTA_SET_ELEM_LIST_TABLE, this.#table);
+    this.#socket.attributeText(NFTA_SET_ELEM_LIST_SET, set);
+    return this.#socket.nest(NFTA_SET_ELEM_LIST_ELEMENTS);
+  }
+
+  #openElement(key: Uint8Array): number {
+    const element = this.#socket.nest(NFTA_LIST_ELEM);
+    const at = this.#socket.nest(NFTA_SET_ELEM_KEY);
+    this.#socket.attribute(NFTA_DATA_VALUE, key);
+    this.#socket.unnest(at);
+    return element;
+  }
+
+  #jump(chain: string): void {
+    const at = this.#socket.nest(NFTA_DATA_VERDICT);
+    this.#socket.attributeU32Be(NFTA_VERDICT_CODE, NFT_JUMP);
+    this.#socket.attributeText(NFTA_VERDICT_CHAIN, chain);
+    this.#socket.unnest(at);
+  }
+
+  close(): void {
+    this.#socket.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+function describe(keys: readonly LeanKey[]): string {
+  return `of map ${[...new Set(keys.map(({ set }) => set))].join(", ")}`;
+}

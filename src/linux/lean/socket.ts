@@ -1,0 +1,290 @@
+import { KernelError } from "../errors.ts";
+import * as ffi from "../ffi.ts";
+
+/*
+ * Netlink written straight down, without schemas, for the plugins: a process that lives for a few milliseconds pays
+ * more for loading and first running the general codec (about 6 ms) than for all that the kernel does (1.5 ms). Use
+ * `Rtnl` and `Nftables` everywhere else.
+ */
+
+const AF_NETLINK = 16;
+const SOCK_RAW = 3;
+const SOL_SOCKET = 1;
+const SO_RCVTIMEO = 20;
+const SOL_NETLINK = 270;
+const NETLINK_CAP_ACK = 10;
+const NETLINK_EXT_ACK = 11;
+const NETLINK_GET_STRICT_CHK = 12;
+const CLONE_NEWNET = 0x40000000;
+const MSG_TRUNC = 0x20;
+const NLM_F_ACK_TLVS = 0x200;
+const NLMSG_ERROR = 2;
+const NLMSG_DONE = 3;
+const NLMSGERR_ATTR_MSG = 1;
+const NLA_F_NESTED = 0x8000;
+const NLA_TYPE_MASK = 0x3fff;
+const HEADER = 16;
+/** To begin with. */
+const SEND_SIZE = 4096;
+/** The kernel fits parts of dumps to what the reader takes. */
+const RECEIVE_SIZE = 16 * 1024;
+/** Seconds. */
+const patience = 10n;
+
+export const NLM_F_REQUEST = 0x1;
+export const NLM_F_ACK = 0x4;
+export const NLM_F_DUMP = 0x300;
+export const NLM_F_REPLACE = 0x100;
+export const NLM_F_EXCL = 0x200;
+export const NLM_F_CREATE = 0x400;
+export const NLM_F_APPEND = 0x800;
+
+const little = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
+const decoder = new TextDecoder();
+
+/** Runs `action` with this thread in the namespace of a descriptor; `action` must not await. */
+export function inNamespace<T>(fd: number, action: () => T): T {
+  const home = ffi.open("/proc/thread-self/ns/net", 0);
+  try {
+    ffi.setns(fd, CLONE_NEWNET);
+    try {
+      return action();
+    } finally {
+      ffi.setns(home, CLONE_NEWNET);
+    }
+  } finally {
+    ffi.close(home);
+  }
+}
+
+/** A netlink socket with one buffer to write requests into and one for answers. */
+export class LeanSocket {
+  readonly #fd: number;
+  #out = new Uint8Array(SEND_SIZE);
+  #outView = new DataView(this.#out.buffer);
+  /** The last answer; what `attribute` returns is an offset into it. */
+  readonly bytes = new Uint8Array(RECEIVE_SIZE);
+  readonly view = new DataView(this.bytes.buffer);
+  #length = 0;
+  #message = 0;
+  #seq = 0;
+
+  /** Opened in the namespace of a descriptor, or in this process's own. */
+  constructor(protocol: number, netnsFd?: number) {
+    const open = () => ffi.socket(AF_NETLINK, SOCK_RAW, protocol);
+    this.#fd = netnsFd === undefined ? open() : inNamespace(netnsFd, open);
+    for (const option of [NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK]) {
+      ffi.setsockopt(this.#fd, SOL_NETLINK, option, 1);
+    }
+    const timeout = new Uint8Array(new BigInt64Array([patience, 0n]).buffer);
+    ffi.setsockopt(this.#fd, SOL_SOCKET, SO_RCVTIMEO, timeout);
+  }
+
+  /** Forgets what was written. */
+  clear(): void {
+    this.#length = 0;
+  }
+
+  /** Begins a message behind those that are there; returns its sequence number. */
+  begin(type: number, flags: number): number {
+    this.#message = this.#length;
+    this.u32(0);
+    this.u16(type);
+    this.u16(flags | NLM_F_REQUEST);
+    this.u32(++this.#seq);
+    this.u32(0);
+    return this.#seq;
+  }
+
+  /** Ends the message that was begun last. */
+  finish(): void {
+    this.#outView.setUint32(this.#message, this.#length - this.#message, little);
+  }
+
+  #take(count: number): number {
+    const at = this.#length;
+    // An attribute has at most 64 KiB, so that doubling may have to be done more than once.
+    while (at + count > this.#out.length) this.#grow();
+    this.#length = at + count;
+    return at;
+  }
+
+  #grow(): void {
+    const larger = new Uint8Array(this.#out.length * 2);
+    larger.set(this.#out);
+    this.#out = larger;
+    this.#outView = new DataView(larger.buffer);
+  }
+
+  u8(value: number): void {
+    const at = this.#take(1);
+    this.#outView.setUint8(at, value);
+  }
+
+  u16(value: number): void {
+    const at = this.#take(2);
+    this.#outView.setUint16(at, value, little);
+  }
+
+  u32(value: number): void {
+    const at = this.#take(4);
+    this.#outView.setUint32(at, value, little);
+  }
+
+  /** An attribute of raw bytes. */
+  attribute(type: number, value: Uint8Array): void {
+    this.u16(value.length + 4);
+    this.u16(type);
+    const padded = (value.length + 3) & ~3;
+    const at = this.#take(padded);
+    this.#out.fill(0, at + value.length, at + padded);
+    this.#out.set(value, at);
+  }
+
+  attributeU8(type: number, value: number): void {
+    this.attribute(type, Uint8Array.of(value));
+  }
+
+  attributeU32(type: number, value: number): void {
+    this.u16(8);
+    this.u16(type);
+    this.u32(value);
+  }
+
+  /** As nf_tables has its numbers. */
+  attributeU32Be(type: number, value: number): void {
+    this.u16(8);
+    this.u16(type);
+    const at = this.#take(4);
+    this.#outView.setUint32(at, value, false);
+  }
+
+  attributeText(type: number, value: string): void {
+    this.attribute(type, new TextEncoder().encode(`${value}\0`));
+  }
+
+  /** Opens an attribute of attributes; give what it returns to {@link close}. */
+  nest(type: number): number {
+    const at = this.#length;
+    this.u16(0);
+    this.u16(type | NLA_F_NESTED);
+    return at;
+  }
+
+  unnest(at: number): void {
+    this.#outView.setUint16(at, this.#length - at, little);
+  }
+
+  /** Sends all that was written. */
+  send(operation: string, subject: string): void {
+    this.#naming(operation, subject, () => ffi.send(this.#fd, this.#out, this.#length, 0));
+    this.#length = 0;
+  }
+
+  /** Waits for a datagram; its length. */
+  receive(operation: string, subject: string): number {
+    return this.#naming(operation, subject, () => {
+      const count = ffi.recv(this.#fd, this.bytes, MSG_TRUNC);
+      if (count > RECEIVE_SIZE) throw new RangeError(`a netlink answer of ${count} bytes`);
+      return count;
+    });
+  }
+
+  #naming<T>(operation: string, subject: string, action: () => T): T {
+    try {
+      return action();
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+      throw new KernelError(operation, subject, error.errno, { cause: error });
+    }
+  }
+
+  /**
+   * Sends the messages that were written and waits for the answer to the one with the sequence number `last`: an
+   * acknowledgement or data. Throws the first error that is told, of whichever message. Returns the end of the answer
+   * in `bytes`, which begins at 0, or 0 for an acknowledgement.
+   */
+  exchange(last: number, operation: string, subject: string): number {
+    const first = this.#outView.getUint32(8, little);
+    this.send(operation, subject);
+    let failure: KernelError | undefined;
+    for (;;) {
+      const length = this.receive(operation, subject);
+      for (let at = 0; at + HEADER <= length; at += (this.view.getUint32(at, little) + 3) & ~3) {
+        const seq = this.view.getUint32(at + 8, little);
+        if (seq < first || seq > last) continue;
+        if (this.view.getUint16(at + 4, little) !== NLMSG_ERROR) {
+          if (seq === last) return length;
+          continue;
+        }
+        failure ??= this.#errorAt(at, operation, subject);
+        // The kernel refuses a whole batch by an error on its first message.
+        if (seq !== last && !(failure !== undefined && seq === first)) continue;
+        if (failure !== undefined) throw failure;
+        return 0;
+      }
+    }
+  }
+
+  /** Sends a dump request and calls back for each message: where its payload begins and the message ends. */
+  dump(operation: string, subject: string, each: (start: number, end: number) => void): void {
+    const seq = this.#seq;
+    this.send(operation, subject);
+    for (;;) {
+      const length = this.receive(operation, subject);
+      for (let at = 0; at + HEADER <= length; ) {
+        const end = at + this.view.getUint32(at, little);
+        const type = this.view.getUint16(at + 4, little);
+        if (this.view.getUint32(at + 8, little) === seq) {
+          const failure = type === NLMSG_ERROR ? this.#errorAt(at, operation, subject) : undefined;
+          if (failure !== undefined) throw failure;
+          if (type === NLMSG_DONE || type === NLMSG_ERROR) return;
+          each(at + HEADER, end);
+        }
+        at = (end + 3) & ~3;
+      }
+    }
+  }
+
+  #errorAt(at: number, operation: string, subject: string): KernelError | undefined {
+    const value = -this.view.getInt32(at + HEADER, little);
+    if (value === 0) return undefined;
+    const hasText = (this.view.getUint16(at + 6, little) & NLM_F_ACK_TLVS) !== 0;
+    const end = at + this.view.getUint32(at, little);
+    // With NETLINK_CAP_ACK only the header of the request comes back.
+    const text = hasText ? this.find(NLMSGERR_ATTR_MSG, at + 2 * HEADER + 4, end) : undefined;
+    const extack = text === undefined ? undefined : this.textAt(text);
+    return new KernelError(operation, subject, value, { extack });
+  }
+
+  /** Where the payload of an attribute begins, among those from `start` to `end`; undefined where there is none. */
+  find(type: number, start: number, end: number): number | undefined {
+    for (let at = start; at + 4 <= end; ) {
+      if ((this.view.getUint16(at + 2, little) & NLA_TYPE_MASK) === type) return at + 4;
+      at += Math.max(4, (this.view.getUint16(at, little) + 3) & ~3);
+    }
+    return undefined;
+  }
+
+  /** The length of the payload at an offset that {@link find} returned. */
+  sizeAt(at: number): number {
+    return this.view.getUint16(at - 4, little) - 4;
+  }
+
+  u32At(at: number): number {
+    return this.view.getUint32(at, little);
+  }
+
+  textAt(at: number): string {
+    const zero = this.bytes.indexOf(0, at);
+    return decoder.decode(this.bytes.subarray(at, Math.min(zero, at + this.sizeAt(at))));
+  }
+
+  close(): void {
+    ffi.close(this.#fd);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
