@@ -132,11 +132,12 @@ export function conformance(
       const made = await client.create(pods, pod("blue"));
       const running = await client.updateStatus(pods, {
         ...made,
-        metadata: { ...made.metadata, labels: { not: "this" } },
+        spec: { containers: [{ name: "c", image: "not/this" }] },
         status: { phase: "Running", podIP: "10.244.0.5" },
       });
       expect(running.status).toMatchObject({ phase: "Running", podIP: "10.244.0.5" });
-      expect(running.metadata.labels).toBeUndefined();
+      expect(running.spec.containers[0]?.image).toBe("weft/echo");
+      expect(running.metadata.generation).toBe(made.metadata.generation as number);
       const labelled = await client.update(pods, {
         ...running,
         metadata: { ...running.metadata, labels: { app: "blue" } },

@@ -1,12 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { FakeKube } from "../../kube/fake/index.ts";
+import type { KubeClient } from "../../kube/client.ts";
 import { type Deployment, type Pod, type ReplicaSet, resources } from "../../kube/types.ts";
-import { Prefix } from "../../lib/prefix.ts";
 import { deploymentStatus } from "./deployment.ts";
-import { runControllers } from "./index.ts";
 import { conditionOf, controllerOf } from "./pods.ts";
 import { desiredAnnotation, maxAnnotation, planRollout, rolloutLimits } from "./rollout.ts";
-import { all, eventually, makeNode, runKubelets } from "./testing.ts";
+import { all, eventually, makeNode, startCluster, type TestCluster } from "./testing.ts";
 
 const template = (image: string) => ({
   metadata: { labels: { app: "blue" } },
@@ -170,22 +168,18 @@ describe("conditions", () => {
   });
 });
 
-describe("with the other controllers", () => {
-  let kube: FakeKube;
-  let controller: AbortController;
+describe.each(["fake", "embedded"] as const)("with the other controllers, on the %s server", (kind) => {
+  let cluster: TestCluster;
+  let kube: KubeClient;
   let broken: (pod: Pod) => boolean;
 
   beforeEach(async () => {
-    kube = new FakeKube();
-    controller = new AbortController();
     broken = () => false;
+    cluster = await startCluster(kind, { ready: (pod) => !broken(pod) });
+    kube = cluster.client;
     for (const name of ["node-1", "node-2", "node-3"]) await kube.create(resources.nodes, makeNode(name));
-    const serviceCIDRs = [Prefix.parse("10.96.0.0/16")];
-    const clusterCIDRs = [Prefix.parse("10.244.0.0/16")];
-    await runControllers(kube, { clusterCIDRs, serviceCIDRs }, controller.signal).ready;
-    void runKubelets(kube, controller.signal, { ready: (pod) => !broken(pod) });
   });
-  afterEach(() => controller.abort());
+  afterEach(() => cluster.stop());
 
   const ref = { name: "blue", namespace: "default" };
   const create = (spec: Partial<Deployment["spec"]> = {}) => {
@@ -285,8 +279,11 @@ describe("with the other controllers", () => {
     for (const replicas of [3, 17, 1, 20, 5]) await patch({ spec: { replicas } });
     await done(5);
     await eventually(pods, (list) => list.length === 5);
-    const created = kube.writes.filter((write) => write.startsWith("create pods")).length;
-    const deleted = kube.writes.filter((write) => write.startsWith("delete pods")).length;
-    expect(created).toBeLessThanOrEqual(5 + deleted);
+    const events = await all(kube, resources.events);
+    const count = (wanted: string) => events.filter(({ reason }) => reason === wanted).length;
+    await eventually(
+      () => count("SuccessfulCreate") - count("SuccessfulDelete"),
+      (left) => left <= 5,
+    );
   });
 });

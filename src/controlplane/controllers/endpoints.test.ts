@@ -1,11 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { FakeKube } from "../../kube/fake/index.ts";
+import type { KubeClient } from "../../kube/client.ts";
 import { type Endpoint, type EndpointSlice, type Pod, resources, type Service } from "../../kube/types.ts";
 import { seededRandom } from "../../lib/random.ts";
 import { type EndpointGroup, endpointGroups, endpointSubsets, planSlices, portsOf } from "./endpoints.ts";
 import { canonical } from "./hash.ts";
-import { runControllers } from "./index.ts";
-import { all, eventually, makeNode, makePod } from "./testing.ts";
+import { all, eventually, makeNode, makePod, startCluster, type TestCluster } from "./testing.ts";
 
 function service(spec: Partial<Service["spec"]> = {}): Service {
   return {
@@ -247,17 +246,20 @@ test("legacy subsets: ready and not ready apart, pods that go left out, the firs
   expect(endpointSubsets(service(), [])).toEqual([]);
 });
 
-describe("against an API", () => {
-  let kube: FakeKube;
-  let controller: AbortController;
+describe.each(["fake", "embedded"] as const)("on the %s server", (kind) => {
+  let cluster: TestCluster;
+  let kube: KubeClient;
   beforeEach(async () => {
-    kube = new FakeKube();
-    controller = new AbortController();
-    await runControllers(kube, { clusterCIDRs: [], serviceCIDRs: [] }, controller.signal).ready;
+    // The pods of these tests have the status that the tests give them.
+    cluster = await startCluster(kind, { kubelets: false });
+    kube = cluster.client;
   });
-  afterEach(() => controller.abort());
+  afterEach(() => cluster.stop());
 
-  const slices = () => all(kube, resources.endpointSlices);
+  const slices = async () =>
+    (await all(kube, resources.endpointSlices)).filter(
+      ({ metadata }) => metadata.labels?.["kubernetes.io/service-name"] !== "kubernetes",
+    );
   const shown = (list: EndpointSlice[]) =>
     list
       .flatMap(({ endpoints }) =>
@@ -340,13 +342,20 @@ describe("against an API", () => {
     const { selector: _, ...spec } = service().spec;
     await kube.create(resources.services, { metadata: { name: "red", namespace: "default" }, spec });
     await kube.create(resources.endpoints, { metadata: { name: "red", namespace: "default" }, subsets: [] });
+    const external = {
+      type: "ExternalName" as const,
+      externalName: "example.com",
+      selector: { app: "blue" },
+    };
     await kube.create(resources.services, {
-      ...service({ type: "ExternalName", externalName: "example.com" }),
+      metadata: { name: "far", namespace: "default" },
+      spec: external,
     });
     await put(blue("a", "10.0.0.1"));
     await kube.delete(resources.services, { name: "red", namespace: "default" });
     await Bun.sleep(30);
     expect(await slices()).toEqual([]);
-    expect((await all(kube, resources.endpoints)).map(({ metadata }) => metadata.name)).toEqual(["red"]);
+    const names = (await all(kube, resources.endpoints)).map(({ metadata }) => metadata.name);
+    expect(names.filter((name) => name !== "kubernetes")).toEqual(["red"]);
   });
 });

@@ -44,13 +44,7 @@ export function fateOf(owners: readonly { reference: OwnerReference; state: Owne
 export const garbageCollector: Controller = {
   name: "garbage-collector",
   start(context) {
-    const collector = new Collector(context);
-    // A definition is served when it is established, which its status tells.
-    const again = () => collector.work.add(discover);
-    context.informers
-      .of(resources.customResourceDefinitions)
-      .on({ add: again, update: again, delete: again });
-    again();
+    new Collector(context).work.add(discover);
   },
 };
 
@@ -78,6 +72,11 @@ class Collector {
       if (this.#watched.has(resourceName(resource))) continue;
       const informer = informers.of(resource);
       this.#watched.set(resourceName(resource), { resource, informer });
+      if (resourceName(resource) === resourceName(resources.customResourceDefinitions)) {
+        // A definition is served when it is established, which its status tells.
+        const again = () => this.work.add(discover);
+        informer.on({ add: again, update: again, delete: again });
+      }
       const add = (object: KubeObject) => this.#consider(resource, object);
       informer.on({
         add,

@@ -1,7 +1,10 @@
-import type { KubeClient } from "../../kube/client.ts";
+import { createKubeClient, type KubeClient } from "../../kube/client.ts";
 import { isNotFound } from "../../kube/errors.ts";
+import { FakeKube } from "../../kube/fake/index.ts";
 import { follow } from "../../kube/follow.ts";
 import { type KubeObject, type Node, type Pod, type Resource, resources } from "../../kube/types.ts";
+import { startApiServer } from "../server.ts";
+import { type ControllersOptions, runControllers } from "./index.ts";
 
 /** Helpers for tests of controllers: nodes, and a kubelet that only pretends. */
 
@@ -48,7 +51,11 @@ export function makePod(name: string, parts: PodParts = {}): Pod {
       ...(owner === undefined ? {} : { ownerReferences: [reference] }),
       ...(created === undefined ? {} : { creationTimestamp: created }),
     },
-    spec: { containers: [{ name: "c" }], ...(node === undefined ? {} : { nodeName: node }), ...spec },
+    spec: {
+      containers: [{ name: "c", image: "weft/echo" }],
+      ...(node === undefined ? {} : { nodeName: node }),
+      ...spec,
+    },
     status: {
       phase: phase ?? (ready ? "Running" : "Pending"),
       conditions: [{ type: "Ready", status: ready ? "True" : "False", ...transition }],
@@ -112,4 +119,41 @@ export async function eventually<R>(ask: () => R | Promise<R>, right: (answer: R
 export async function all<T extends KubeObject>(client: KubeClient, resource: Resource<T>): Promise<T[]> {
   const { items } = await client.list(resource, resource.namespaced ? { namespace: "default" } : {});
   return items;
+}
+
+export type ClusterKind = "fake" | "embedded";
+
+export interface TestCluster {
+  client: KubeClient;
+  signal: AbortSignal;
+  stop(): void;
+}
+
+/** All controllers and pretended kubelets, on the fake or on the embedded server; without nodes. */
+export async function startCluster(
+  kind: ClusterKind,
+  options: Partial<ControllersOptions> & { ready?: (pod: Pod) => boolean; kubelets?: boolean } = {},
+): Promise<TestCluster> {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const server = kind === "fake" ? undefined : await startApiServer();
+  const client =
+    server === undefined
+      ? new FakeKube()
+      : createKubeClient(
+          { server: server.url, namespace: "default" },
+          { fetch: (url, init) => server.handle(new Request(url, init)) },
+        );
+  const { ready = () => true, kubelets = true, ...rest } = options;
+  await runControllers(client, { clusterCIDRs: [], serviceCIDRs: [], ...rest }, signal).ready;
+  if (kubelets) void runKubelets(client, signal, { ready });
+  return {
+    client,
+    signal,
+    stop: () => {
+      controller.abort();
+      client.close();
+      server?.close();
+    },
+  };
 }
