@@ -30,9 +30,7 @@ export class ProcSysctl implements Sysctl {
 
   write(key: string, value: string | number): void {
     const path = sysctlPath(key);
-    const text = String(value);
-    // A newline would end the value, and the rest would be another write.
-    if (/[\n\0]/.test(text)) throw new InvalidInput(key, text, "is not one line");
+    const text = checkSysctlValue(key, value);
     this.#run("write sysctl", `${key} = ${text}`, () => writeFileSync(path, `${text}\n`, { flag: "r+" }));
   }
 
@@ -61,4 +59,11 @@ export function sysctlPath(key: string): string {
     }
   }
   return `/proc/sys/${parts.join("/")}`;
+}
+
+/** The text of a value. Throws {@link InvalidInput} for what a newline would make into two writes. */
+export function checkSysctlValue(key: string, value: string | number): string {
+  const text = String(value);
+  if (/[\n\0]/.test(text)) throw new InvalidInput(key, text, "is not one line");
+  return text;
 }

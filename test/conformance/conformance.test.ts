@@ -1,17 +1,19 @@
+import { describe } from "bun:test";
 import { describeWith, needs } from "../lib/needs.ts";
 import { addressConformance } from "./addresses.ts";
 import { kernelConformance } from "./kernel.ts";
-import { realKernel } from "./lab.ts";
+import { type Flavour, fakeKernel, realKernel } from "./lab.ts";
 import { linkConformance } from "./links.ts";
 import { routeConformance } from "./routes.ts";
 import { tableConformance } from "./tables.ts";
 
-const onKernel = describeWith(needs.root, needs.kernel("bridge"));
+function conformance(flavour: Flavour): void {
+  linkConformance(flavour);
+  addressConformance(flavour);
+  routeConformance(flavour);
+  tableConformance(flavour);
+  kernelConformance(flavour);
+}
 
-onKernel("conformance", () => {
-  linkConformance(realKernel);
-  addressConformance(realKernel);
-  routeConformance(realKernel);
-  tableConformance(realKernel);
-  kernelConformance(realKernel);
-});
+describe("conformance", () => conformance(fakeKernel));
+describeWith(needs.root, needs.kernel("bridge"))("conformance", () => conformance(realKernel));

@@ -1,10 +1,11 @@
+import { FakeMachine } from "../../src/linux/fake/index.ts";
 import { type Kernel, openKernel } from "../../src/linux/kernel.ts";
 import { createNetns, deleteNetns, type NetnsRef } from "../../src/linux/netns.ts";
 
 /** A fresh network namespace and its kernel. */
 export interface Place {
   readonly ref: NetnsRef;
-  readonly kernel: Kernel;
+  readonly kernel: Pick<Kernel, "rtnl" | "sysctl">;
 }
 
 /** A test's own machine: namespaces that end with the `using` block. */
@@ -40,6 +41,24 @@ export const realKernel: Flavour = {
           deleteNetns(name);
         }
       },
+    };
+  },
+};
+
+/** The fake, for which a test is a machine of its own. */
+export const fakeKernel: Flavour = {
+  name: "the fake",
+  open() {
+    const machine = new FakeMachine();
+    let places = 0;
+    return {
+      netns() {
+        places += 1;
+        const ref = { name: `place-${places}` };
+        machine.createNetns(ref.name);
+        return { ref, kernel: machine.kernel(ref) };
+      },
+      [Symbol.dispose]() {},
     };
   },
 };

@@ -185,6 +185,7 @@ export function readRule(payload: Uint8Array): Rule {
   if (suppressGroup !== undefined && suppressGroup !== none) rule.suppressGroup = suppressGroup;
   if (mark !== undefined && (mark !== 0 || (mask ?? 0) !== 0)) rule.mark = mark;
   if (mask !== undefined && mask !== 0) rule.mask = mask;
+  rule.table ??= header.table;
   if (rule.table === 0) delete rule.table;
   if (rule.l3mdev === false) delete rule.l3mdev;
   if (header.tos !== 0) rule.tos = header.tos;
