@@ -104,7 +104,7 @@ async function main(args: string[]): Promise<number> {
 }
 
 /** The options of `run` and `up`, checked before anything is made. */
-function daemonOptions(options: { [K in keyof typeof upSpecs]?: string }): DaemonOptions {
+function labSettings(options: { [K in keyof typeof upSpecs]?: string }): Omit<DaemonOptions, "bound"> {
   const text = (name: keyof typeof upSpecs) => options[name] ?? upSpecs[name].default;
   const clusterCidrs = prefixesOption("cluster-cidr", [text("cluster-cidr")]);
   const serviceCidrs = prefixesOption("service-cidr", [text("service-cidr")]);
@@ -121,12 +121,12 @@ function daemonOptions(options: { [K in keyof typeof upSpecs]?: string }): Daemo
 
 async function run(args: string[]): Promise<number> {
   const { options } = parseOptions("lab run", args, runSpecs);
-  const settings = daemonOptions(options);
+  const settings = labSettings(options);
   const lab = await import("../lab/daemon.ts");
   refuseSecond(lab.findLab());
   const { LabView } = await import("../lab/view.ts");
   const view = new LabView(process.stdout);
-  const daemon = lab.spawnDaemon(settings, true);
+  const daemon = lab.spawnDaemon({ ...settings, bound: true });
   let interrupted = false;
   const interrupt = Promise.withResolvers<void>();
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
@@ -162,12 +162,12 @@ async function run(args: string[]): Promise<number> {
 
 async function up(args: string[]): Promise<number> {
   const { options } = parseOptions("lab up", args, upSpecs);
-  const settings = daemonOptions(options);
+  const settings = labSettings(options);
   const lab = await import("../lab/daemon.ts");
   refuseSecond(lab.findLab());
   const { LabView } = await import("../lab/view.ts");
   const view = new LabView(process.stdout);
-  const daemon = lab.spawnDaemon(settings, false);
+  const daemon = lab.spawnDaemon({ ...settings, bound: false });
   const cancel = () => {
     daemon.kill("SIGTERM");
     void daemon.exited.then(() => process.exit(130));

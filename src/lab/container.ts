@@ -11,6 +11,9 @@ const MS_BIND = 0x1000;
 const MS_REC = 0x4000;
 const MS_PRIVATE = 1 << 18;
 
+/** How long weft/echo answers after it was told to end, in milliseconds. */
+const lameDuck = 500;
+
 /** What a container is to be: written by the kubelet role, read by the process that becomes the container. */
 export interface ContainerSpec {
   image: string;
@@ -63,7 +66,10 @@ export function becomeContainer(spec: ContainerSpec): void {
       port: spec.echo.port,
       socket: spec.echo.socket,
     });
-    for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => process.exit(0));
+    // Goes on answering for a moment, until nobody is sent here any more.
+    for (const signal of ["SIGTERM", "SIGINT"] as const) {
+      process.on(signal, () => setTimeout(() => process.exit(0), lameDuck));
+    }
     return;
   }
   const [name, ...args] = spec.command;

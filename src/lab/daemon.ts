@@ -19,6 +19,8 @@ export interface LabRecord {
 export type DaemonOptions = Omit<LabOptions, "hostApiPort" | "hostKubeconfig"> & {
   /** Port of 127.0.0.1 for the API server; 0 for any free one. */
   apiPort: number;
+  /** The lab ends when standard input does: with whoever started it. */
+  bound: boolean;
 };
 
 /** The running lab, if there is one; what a killed one left behind is removed. */
@@ -48,7 +50,7 @@ function startOf(pid: number): string | undefined {
 
 /**
  * The process behind `weft lab daemon`: stays on the host, carries the API server's port in, and holds the lab's own
- * namespaces: they end with it, however it ends. When standard input is a pipe, its end ends the lab.
+ * namespaces: they end with it, however it ends.
  */
 export async function runDaemon(options: DaemonOptions): Promise<number> {
   const dir = labDir();
@@ -76,7 +78,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     down.catch(() => inside.kill("SIGKILL"));
   };
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, stop);
-  process.stdin.on("end", stop).on("error", stop).resume();
+  if (options.bound) process.stdin.on("end", stop).on("error", stop).resume();
   const code = await inside.exited;
   server.close();
   // Whoever started a lab that ended by itself wants to know why: the logs stay for it.
@@ -161,15 +163,15 @@ export function keepLogs(): string {
   return target;
 }
 
-/** Starts a daemon of its own session. `bound`: it ends when the caller does; else it stays. */
-export function spawnDaemon(options: DaemonOptions, bound: boolean): Bun.Subprocess {
+/** Starts a daemon in a session of its own. */
+export function spawnDaemon(options: DaemonOptions): Bun.Subprocess {
   checkNamespaces();
   const dir = labDir();
   makeDir(dir);
   makeDir(`${dir}/${files.logs}`);
   const log = openSync(`${dir}/${files.log}`, "a");
   return Bun.spawn([...selfCommand(), "lab", "daemon", JSON.stringify(options)], {
-    stdin: bound ? "pipe" : "ignore",
+    stdin: options.bound ? "pipe" : "ignore",
     stdout: log,
     stderr: log,
     detached: true,
