@@ -5,7 +5,7 @@ import { createNetns, deleteNetns, type NetnsRef } from "../../src/linux/netns.t
 /** A fresh network namespace and its kernel. */
 export interface Place {
   readonly ref: NetnsRef;
-  readonly kernel: Pick<Kernel, "rtnl" | "sysctl">;
+  readonly kernel: Kernel;
 }
 
 /** A test's own machine: namespaces that end with the `using` block. */

@@ -1,19 +1,20 @@
 import { errno } from "../errno.ts";
 import { KernelError } from "../errors.ts";
+import type { Kernel } from "../kernel.ts";
 import { type NetnsRef, netnsPath } from "../netns.ts";
 import type { LinkKind } from "../route/kinds.ts";
 import { Rtnl } from "../route/rtnl.ts";
-import type { Sysctl } from "../sysctl.ts";
+import type { FakeConntrack } from "./conntrack.ts";
 import { FakeRtnlDriver } from "./driver.ts";
 import { addLoopback } from "./links.ts";
 import { FakeNamespace } from "./namespace.ts";
+import type { FakeNftables } from "./nftables.ts";
 import { FakeSysctl } from "./sysctl.ts";
 
-/** The part of a `Kernel` that the fake machine has. */
-export interface FakeKernel {
-  readonly rtnl: Rtnl;
-  readonly sysctl: Sysctl;
-  close(): void;
+/** A `Kernel`, with what tests do to it besides: `nft.applied`, `conntrack.add`. */
+export interface FakeKernel extends Kernel {
+  readonly nft: FakeNftables;
+  readonly conntrack: FakeConntrack;
 }
 
 export interface FakeMachineOptions {
@@ -22,8 +23,8 @@ export interface FakeMachineOptions {
 }
 
 /**
- * A machine for unit tests: network namespaces with links, addresses, routes, rules, neighbours, qdiscs and sysctls,
- * without a kernel. It does and refuses what the kernel does and refuses, as far as the conformance suite
+ * A machine for unit tests: network namespaces with links, addresses, routes, rules, neighbours, qdiscs, sysctls, nf_tables
+ * and tracked connections, without a kernel. It does and refuses what the kernel does and refuses, as far as the conformance suite
  * (test/conformance) asks both; it forwards no packets.
  *
  *     const machine = new FakeMachine();
@@ -92,6 +93,7 @@ export class FakeMachine {
   kernel(netns?: NetnsRef): FakeKernel {
     const namespace = netns === undefined ? this.#host : this.#namespace(netnsPath(netns));
     const rtnl = new Rtnl({}, new FakeRtnlDriver(namespace, this.#kinds));
-    return { rtnl, sysctl: new FakeSysctl(namespace), close: () => rtnl.close() };
+    const { nft, conntrack } = namespace;
+    return { rtnl, nft, conntrack, sysctl: new FakeSysctl(namespace), close: () => rtnl.close() };
   }
 }

@@ -6,7 +6,9 @@ import type { Route } from "../route/route.ts";
 import type { Rule } from "../route/rule.ts";
 import type { Filter, Qdisc, TcClass } from "../route/tc.ts";
 import type { BridgeVlan } from "../route/vlan.ts";
+import { FakeConntrack } from "./conntrack.ts";
 import type { FakeMonitor } from "./monitor.ts";
+import { FakeNftables } from "./nftables.ts";
 import { refuse } from "./refusal.ts";
 
 /** What a link is, wherever it lives; its relations are objects, since indexes change when it moves. */
@@ -41,6 +43,8 @@ export class FakeNamespace {
   qdiscs: Qdisc[] = [];
   classes: TcClass[] = [];
   filters: Filter[] = [];
+  readonly nft = new FakeNftables();
+  readonly conntrack = new FakeConntrack();
   readonly sysctls = new Map<string, string>();
   readonly monitors = new Set<FakeMonitor>();
   #lastIndex = 0;
