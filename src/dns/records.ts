@@ -1,6 +1,6 @@
 import { InvalidInput } from "../lib/errors.ts";
 import { Ip } from "../lib/ip.ts";
-import { addressRdata, dashed } from "./reverse.ts";
+import { addressOf, addressRdata, dashed } from "./reverse.ts";
 import { RrType } from "./wire/constants.ts";
 import { lowerName, nameFromText, nameToText, type WireName, wireLabel } from "./wire/name.ts";
 
@@ -51,34 +51,37 @@ export interface DnsEndpointSlice {
   ports: readonly DnsPort[];
 }
 
-interface SrvPort {
-  /** Owner of the port's SRV records; undefined for a port without a name. */
-  owner: WireName | undefined;
+/** A port that was checked. */
+export interface PortSource {
+  /** Such as "_http._tcp" in wire form, which stands before the Service's name; "" for a port without a name. */
+  prefix: string;
   port: number;
 }
 
 /** A Service that was checked and is ready for {@link serviceRecords}. */
 export interface ServiceSource {
-  owner: WireName;
+  /** The target of an ExternalName. */
   cname: WireName | undefined;
-  clusterIPs: Ip[];
+  /** RDATA of A and AAAA records. */
+  clusterIPs: string[];
   headless: boolean;
   publishNotReadyAddresses: boolean;
-  ports: SrvPort[];
+  ports: PortSource[];
+}
+
+/** One address of an endpoint that was checked. */
+export interface EndpointSource {
+  /** RDATA of its A or AAAA record. */
+  address: string;
+  /** Undefined where the label of its name is the dashed address. */
+  hostname: string | undefined;
+  ready: boolean;
 }
 
 /** An EndpointSlice that was checked. */
 export interface SliceSource {
-  endpoints: { owner: WireName; ready: boolean; ips: Ip[] }[];
-  ports: SrvPort[];
-}
-
-/** What one Service publishes. */
-export interface ServiceRecords {
-  /** By owner, in lower case. */
-  forward: Map<WireName, RrSet[]>;
-  /** Address (text) to the targets of its PTR records. */
-  reverse: Map<string, { ip: Ip; targets: WireName[] }>;
+  endpoints: EndpointSource[];
+  ports: PortSource[];
 }
 
 /** A label of a name (letters, digits, hyphens, underscores) in lower case. */
@@ -101,97 +104,105 @@ function below(labels: string, parent: WireName): WireName {
   return name;
 }
 
-function srvPort(port: DnsPort, owner: WireName): SrvPort {
-  if (!port.name) return { owner: undefined, port: port.port };
+function portSource(port: DnsPort, owner: WireName): PortSource {
+  if (!port.name) return { prefix: "", port: port.port };
   const name = wireLabel(checkLabel(`_${port.name}`, "port name"));
-  const protocol = wireLabel(checkLabel(`_${port.protocol}`, "port protocol"));
-  return { owner: below(name + protocol, owner), port: port.port };
+  const prefix = name + wireLabel(checkLabel(`_${port.protocol}`, "port protocol"));
+  below(prefix, owner);
+  return { prefix, port: port.port };
 }
 
+const rdataOf = (address: string, field: string) => addressRdata(Ip.parse(address, field));
+
 /** @throws InvalidInput where a name or address cannot stand in the DNS */
-export function serviceSource(service: DnsService, base: WireName): ServiceSource {
-  const owner = serviceName(service.namespace, service.name, base);
+export function serviceSource(service: DnsService, owner: WireName): ServiceSource {
   const external = service.externalName;
   // An address is no name: such a Service has no records (and the API server warns of it).
   const named = external !== undefined && Ip.tryParse(external) === undefined;
+  const clusterIPs = external === undefined ? service.clusterIPs : [];
   return {
-    owner,
     cname: named ? lowerName(nameFromText(external, "spec.externalName")) : undefined,
-    clusterIPs: external === undefined ? service.clusterIPs.map((ip) => Ip.parse(ip, "spec.clusterIPs")) : [],
+    clusterIPs: clusterIPs.map((ip) => rdataOf(ip, "spec.clusterIPs")),
     headless: service.headless === true && external === undefined,
     publishNotReadyAddresses: service.publishNotReadyAddresses === true,
-    ports: service.ports.map((port) => srvPort(port, owner)),
+    ports: service.ports.map((port) => portSource(port, owner)),
   };
 }
 
-/** @throws InvalidInput where a name or address cannot stand in the DNS */
-export function sliceSource(slice: DnsEndpointSlice, base: WireName): SliceSource {
-  const service = serviceName(slice.namespace, slice.service, base);
-  const endpoints: SliceSource["endpoints"] = [];
+/** `owner` is the name of the slice's Service. @throws InvalidInput where a name or address cannot stand in the DNS */
+export function sliceSource(slice: DnsEndpointSlice, owner: WireName): SliceSource {
+  const endpoints: EndpointSource[] = [];
   for (const endpoint of slice.endpoints) {
-    const ips = endpoint.addresses.map((address) => Ip.parse(address, "endpoint address"));
-    const ready = endpoint.ready !== false;
-    if (endpoint.hostname) {
-      const label = wireLabel(checkLabel(endpoint.hostname, "endpoint hostname"));
-      endpoints.push({ owner: below(label, service), ready, ips });
-    } else {
-      for (const ip of ips) {
-        endpoints.push({ owner: below(wireLabel(dashed(ip)), service), ready, ips: [ip] });
-      }
+    const hostname = endpoint.hostname ? checkLabel(endpoint.hostname, "endpoint hostname") : undefined;
+    for (const address of endpoint.addresses) {
+      const source = {
+        address: rdataOf(address, "endpoint address"),
+        hostname,
+        ready: endpoint.ready !== false,
+      };
+      below(endpointName(source, ""), owner);
+      endpoints.push(source);
     }
   }
-  return { endpoints, ports: slice.ports.map((port) => srvPort(port, service)) };
+  return { endpoints, ports: slice.ports.map((port) => portSource(port, owner)) };
+}
+
+/** The name of an endpoint below its Service's. */
+export function endpointName({ address, hostname }: EndpointSource, owner: WireName): WireName {
+  return wireLabel(hostname ?? dashed(addressOf(address))) + owner;
+}
+
+/** True where a Service has names for its endpoints and this one is among them. */
+export function isPublished(service: ServiceSource | undefined, endpoint: EndpointSource): boolean {
+  if (service === undefined || (!service.headless && service.clusterIPs.length === 0)) return false;
+  return endpoint.ready || service.publishNotReadyAddresses;
 }
 
 /**
- * All records of a Service and its endpoints (Kubernetes DNS-Based Service Discovery 1.1.0, sections 2.3 to 2.5). As in
- * CoreDNS, endpoints of Services with a ClusterIP have names too, and the Service's own name has the SRV records of all
- * its ports.
+ * All records at and below the name of a Service (Kubernetes DNS-Based Service Discovery 1.1.0, sections 2.3 to 2.5),
+ * PTR records left out. As in CoreDNS, endpoints of Services with a ClusterIP have names too, and the Service's own name
+ * has the SRV records of all its ports.
  */
 export function serviceRecords(
+  owner: WireName,
   service: ServiceSource,
   slices: Iterable<SliceSource>,
   ttl: number,
-): ServiceRecords {
+): Map<WireName, RrSet[]> {
   const records = new RecordBuilder(ttl);
   const srv = new Map<WireName, Map<string, { port: number; target: WireName }>>();
-  const addSrv = ({ owner, port }: SrvPort, target: WireName) => {
-    for (const at of owner === undefined ? [service.owner] : [service.owner, owner]) {
+  const addSrv = ({ prefix, port }: PortSource, target: WireName) => {
+    for (const at of prefix === "" ? [owner] : [owner, prefix + owner]) {
       const entries = srv.get(at) ?? new Map<string, { port: number; target: WireName }>();
       srv.set(at, entries);
       entries.set(`${port} ${target}`, { port, target });
     }
   };
-  if (service.cname !== undefined) records.add(service.owner, RrType.CNAME, service.cname);
-  for (const ip of service.clusterIPs) records.address(service.owner, ip);
-  for (const ip of service.clusterIPs) records.pointer(ip, service.owner);
-  if (service.clusterIPs.length > 0) for (const port of service.ports) addSrv(port, service.owner);
-  if (service.clusterIPs.length > 0 || service.headless) {
-    for (const slice of slices) {
-      for (const endpoint of slice.endpoints) {
-        if (!endpoint.ready && !service.publishNotReadyAddresses) continue;
-        for (const ip of endpoint.ips) {
-          records.address(endpoint.owner, ip);
-          records.pointer(ip, endpoint.owner);
-          if (service.headless) records.address(service.owner, ip);
-        }
-        if (service.headless) for (const port of slice.ports) addSrv(port, endpoint.owner);
-      }
+  if (service.cname !== undefined) records.add(owner, RrType.CNAME, service.cname);
+  for (const ip of service.clusterIPs) records.address(owner, ip);
+  if (service.clusterIPs.length > 0) for (const port of service.ports) addSrv(port, owner);
+  for (const slice of slices) {
+    for (const endpoint of slice.endpoints) {
+      if (!isPublished(service, endpoint)) continue;
+      const name = endpointName(endpoint, owner);
+      records.address(name, endpoint.address);
+      if (!service.headless) continue;
+      records.address(owner, endpoint.address);
+      for (const port of slice.ports) addSrv(port, name);
     }
   }
   // Priority 0, and weights that share 100 (RFC 2782; the specification leaves both open).
-  for (const [owner, entries] of srv) {
+  for (const [at, entries] of srv) {
     const weight = Math.max(1, Math.floor(100 / entries.size));
     for (const { port, target } of entries.values()) {
-      records.add(owner, RrType.SRV, word(0) + word(weight) + word(port) + target);
+      records.add(at, RrType.SRV, word(0) + word(weight) + word(port) + target);
     }
   }
-  return records;
+  return records.sets;
 }
 
-class RecordBuilder implements ServiceRecords {
-  readonly forward: ServiceRecords["forward"] = new Map();
-  readonly reverse: ServiceRecords["reverse"] = new Map();
+class RecordBuilder {
+  readonly sets = new Map<WireName, RrSet[]>();
   readonly #ttl: number;
   readonly #seen = new Set<string>();
 
@@ -201,29 +212,18 @@ class RecordBuilder implements ServiceRecords {
 
   /** Adds a record, once. */
   add(owner: WireName, type: number, rdata: string): void {
-    if (!this.#first(`${type} ${rdata} ${owner}`)) return;
-    const sets = this.forward.get(owner) ?? [];
-    this.forward.set(owner, sets);
+    const key = `${type} ${rdata} ${owner}`;
+    if (this.#seen.has(key)) return;
+    this.#seen.add(key);
+    const sets = this.sets.get(owner) ?? [];
+    this.sets.set(owner, sets);
     const set = sets.find((candidate) => candidate.type === type);
     if (set === undefined) sets.push({ type, ttl: this.#ttl, rdatas: [rdata] });
     else set.rdatas.push(rdata);
   }
 
-  address(owner: WireName, ip: Ip): void {
-    this.add(owner, ip.family === 4 ? RrType.A : RrType.AAAA, addressRdata(ip));
-  }
-
-  pointer(ip: Ip, target: WireName): void {
-    const key = ip.toString();
-    if (!this.#first(`${key} ${target}`)) return;
-    const entry = this.reverse.get(key);
-    if (entry === undefined) this.reverse.set(key, { ip, targets: [target] });
-    else entry.targets.push(target);
-  }
-
-  #first(key: string): boolean {
-    const size = this.#seen.size;
-    return this.#seen.add(key).size > size;
+  address(owner: WireName, rdata: string): void {
+    this.add(owner, rdata.length === 4 ? RrType.A : RrType.AAAA, rdata);
   }
 }
 

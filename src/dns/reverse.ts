@@ -1,14 +1,9 @@
 import { Ip } from "../lib/ip.ts";
 import type { Prefix } from "../lib/prefix.ts";
-import { type WireName, wireLabel } from "./wire/name.ts";
+import { labelsOf, type WireName, wireLabel } from "./wire/name.ts";
 
 const suffix4 = "\x07in-addr\x04arpa\0";
 const suffix6 = "\x03ip6\x04arpa\0";
-
-/** The owner of an address's PTR record: "4.3.2.1.in-addr.arpa" (RFC 1035 section 3.5), nibbles for IPv6 (RFC 3596). */
-export function reverseName(ip: Ip): WireName {
-  return reverseLabels(ip, ip.family === 4 ? 4 : 32);
-}
 
 /** True where a name is in one of the two reverse trees, and so may be in a reverse zone. */
 export function isReverse(name: WireName): boolean {
@@ -52,7 +47,34 @@ export function undashed(label: string): Ip | undefined {
   return Ip.tryParse(label.replaceAll("-", ".")) ?? Ip.tryParse(label.replaceAll("-", ":"));
 }
 
+/**
+ * The address that a name in a reverse tree stands for (RFC 1035 section 3.5, nibbles for IPv6 in RFC 3596), or the first
+ * part of one, in hexadecimal digits: "4.3.2.1.in-addr.arpa" is "01020304", "2.1.in-addr.arpa" is "0102". Undefined for
+ * a name that stands for none.
+ */
+export function reversedDigits(name: WireName): { digits: string; family: 4 | 6 } | undefined {
+  const labels = labelsOf(name).reverse();
+  const family = labels[1] === "in-addr" ? 4 : 6;
+  const parts = labels.slice(2);
+  if (parts.length > (family === 4 ? 4 : 32)) return undefined;
+  if (family === 6) {
+    return parts.every((part) => /^[0-9a-f]$/.test(part)) ? { digits: parts.join(""), family } : undefined;
+  }
+  if (!parts.every((part) => /^(0|[1-9][0-9]{0,2})$/.test(part) && Number(part) < 256)) return undefined;
+  return { digits: parts.map((part) => Number(part).toString(16).padStart(2, "0")).join(""), family };
+}
+
 /** The bytes of an address as the RDATA of its A or AAAA record, one character each. */
 export function addressRdata(ip: Ip): string {
   return String.fromCharCode(...ip.bytes);
+}
+
+/** The inverse of {@link addressRdata}. */
+export function addressOf(rdata: string): Ip {
+  return Ip.fromBytes(Buffer.from(rdata, "latin1"));
+}
+
+/** The bytes of an address (RDATA) in hexadecimal digits. */
+export function digitsOf(rdata: string): string {
+  return Buffer.from(rdata, "latin1").toString("hex");
 }

@@ -128,6 +128,17 @@ describe("listening", () => {
   });
 });
 
+test("clients that went before their answer came cost the others nothing", async () => {
+  const { port } = await serve();
+  for (let i = 0; i < 50; i++) {
+    const gone = await Bun.udpSocket({ connect: { hostname: "127.0.0.1", port } });
+    for (let j = 0; j <= i % 4; j++) gone.send(queryBytes(name, "A"));
+    gone.close();
+    const all = Array.from({ length: 1 + (i % 3) }, () => askUdp("127.0.0.1", port, queryBytes(name, "A")));
+    for (const response of await Promise.all(all)) expect(shown(response).rcode).toBe(0);
+  }
+});
+
 describe("TCP (RFC 7766)", () => {
   test("queries are pipelined, and may come in any pieces", async () => {
     const { port } = await serve();

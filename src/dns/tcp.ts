@@ -50,6 +50,8 @@ export class TcpListener {
     } catch (error) {
       throw listenFailure("tcp", address, port, error);
     }
+    // Such as too many open files: the connections that are there go on.
+    server.on("error", () => {});
     this.#server = server;
   }
 

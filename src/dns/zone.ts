@@ -6,10 +6,13 @@ import {
   checkLabel,
   type DnsEndpointSlice,
   type DnsService,
+  type EndpointSource,
+  endpointName,
+  isPublished,
   type RrSet,
-  type ServiceRecords,
   type ServiceSource,
   type SliceSource,
+  serviceName,
   serviceRecords,
   serviceSource,
   sliceSource,
@@ -51,16 +54,31 @@ export interface DnsPod {
 /** The TTL of the version record, which does not change while the process lives. */
 const versionTtl = 28800;
 
+/** A Service and its EndpointSlices, either of which may come first. */
 interface ServiceState {
-  namespace: string;
+  /** Its name in the DNS. */
+  readonly owner: WireName;
   source: ServiceSource | undefined;
-  slices: Map<string, SliceSource>;
-  published: ServiceRecords;
+  slices: Map<string, Slice>;
+  /** The names that were built for it; undefined where nobody asked for one since it changed. */
+  built: WireName[] | undefined;
 }
+
+interface Endpoint extends EndpointSource {
+  readonly service: ServiceState;
+}
+
+interface Slice extends SliceSource {
+  endpoints: Endpoint[];
+}
+
+/** Names that are kept built at most. */
+const maxBuilt = 50_000;
 
 /**
  * The records of a cluster (Kubernetes DNS-Based Service Discovery 1.1.0), over plain data and without input or output.
- * Changes are taken in one object at a time and worked in at the next lookup; a lookup is one or two Map hits.
+ * It holds what the records follow from, and builds those of a Service when somebody asks for one of its names: a lookup
+ * is one or two Map hits, a change costs as much as the object is large.
  */
 export class Zone {
   readonly domain: WireName;
@@ -70,13 +88,15 @@ export class Zone {
   readonly #svcBase: WireName;
   readonly #podBase: WireName;
   readonly #owners = new Map<WireName, Owner>();
-  readonly #reverse: ReverseZones;
-  readonly #services = new Map<string, ServiceState>();
-  readonly #sliceService = new Map<string, string>();
+  readonly #reverse: ReverseZones<Endpoint | ServiceState>;
+  /** By name in the DNS. */
+  readonly #services = new Map<WireName, ServiceState>();
+  readonly #built = new Set<ServiceState>();
+  #builtNames = 0;
+  readonly #sliceService = new Map<string, ServiceState>();
   readonly #podAddresses = new Map<string, { namespace: string; owners: WireName[] }>();
   readonly #namespaces = new Map<string, number>();
   readonly #declared = new Set<string>();
-  readonly #dirty = new Set<string>();
   #serial: number;
 
   /** @throws InvalidInput for a domain, prefix, address or TTL that cannot be used */
@@ -94,20 +114,18 @@ export class Zone {
     const rname = wireLabel("hostmaster") + this.domain;
     this.#authority = new Authority(this.domain, mname, rname, this.ttl);
     const prefixes = (options.reversePrefixes ?? []).map((text) => Prefix.parse(text, "reversePrefixes"));
-    this.#reverse = new ReverseZones(prefixes, mname, rname, this.ttl);
+    this.#reverse = new ReverseZones(prefixes, { mname, rname }, this.ttl, pointerOf);
     this.#addFixedNames(mname, options.nameservers ?? []);
   }
 
-  /** Counts changes of the records; it is the SOA serial (RFC 1982) as well. */
+  /** Counts changes; it is the SOA serial (RFC 1982) as well. */
   get serial(): number {
-    if (this.#dirty.size > 0) this.#flush();
     return this.#serial;
   }
 
-  /** The number of names with records. */
+  /** How many Services, addresses with PTR records, and namespaces the zone holds. */
   get size(): number {
-    if (this.#dirty.size > 0) this.#flush();
-    return this.#owners.size + this.#reverse.size;
+    return this.#services.size + this.#reverse.size + this.#namespaces.size;
   }
 
   /** Lets a namespace exist even while it has no Service or pod. */
@@ -123,41 +141,54 @@ export class Zone {
 
   /** Adds or replaces a Service. @throws InvalidInput, with the zone unchanged */
   setService(service: DnsService): void {
-    const source = serviceSource(service, this.#svcBase);
-    const key = `${service.namespace}/${service.name}`;
-    const state = this.#state(key, service.namespace);
-    if (state.source === undefined) this.#holdNamespace(service.namespace);
+    const owner = serviceName(service.namespace, service.name, this.#svcBase);
+    const source = serviceSource(service, owner);
+    const state = this.#state(owner);
+    const before = state.source;
+    if (Bun.deepEquals(before, source)) return;
+    if (before === undefined) this.#holdNamespace(service.namespace);
     state.source = source;
-    this.#dirty.add(key);
+    this.#changed(state);
+    for (const address of before?.clusterIPs ?? []) this.#reverse.remove(address, state);
+    for (const address of source.clusterIPs) this.#reverse.add(address, state);
   }
 
   deleteService(namespace: string, name: string): void {
-    const key = `${namespace}/${name}`;
-    const state = this.#services.get(key);
-    if (state?.source === undefined) return;
+    const state = this.#services.get(serviceName(namespace, name, this.#svcBase));
+    const before = state?.source;
+    if (state === undefined || before === undefined) return;
     state.source = undefined;
+    this.#changed(state);
+    for (const address of before.clusterIPs) this.#reverse.remove(address, state);
     this.#releaseNamespace(namespace);
-    this.#dirty.add(key);
   }
 
   /** Adds or replaces an EndpointSlice; it may come before its Service. @throws InvalidInput, with the zone unchanged */
   setEndpointSlice(slice: DnsEndpointSlice): void {
-    const source = sliceSource(slice, this.#svcBase);
+    const owner = serviceName(slice.namespace, slice.service, this.#svcBase);
+    const source = sliceSource(slice, owner);
     const id = `${slice.namespace}/${slice.name}`;
-    const key = `${slice.namespace}/${slice.service}`;
-    if (this.#sliceService.get(id) !== key) this.deleteEndpointSlice(slice.namespace, slice.name);
-    this.#sliceService.set(id, key);
-    this.#state(key, slice.namespace).slices.set(slice.name, source);
-    this.#dirty.add(key);
+    if (this.#sliceService.get(id)?.owner !== owner) this.deleteEndpointSlice(slice.namespace, slice.name);
+    const state = this.#state(owner);
+    const before = state.slices.get(slice.name);
+    if (before !== undefined && sameSlice(before, source)) return;
+    const endpoints = source.endpoints.map((endpoint) => ({ ...endpoint, service: state }));
+    state.slices.set(slice.name, { ...source, endpoints });
+    this.#sliceService.set(id, state);
+    this.#changed(state);
+    for (const endpoint of endpoints) this.#reverse.add(endpoint.address, endpoint);
+    for (const endpoint of before?.endpoints ?? []) this.#reverse.remove(endpoint.address, endpoint);
   }
 
   deleteEndpointSlice(namespace: string, name: string): void {
     const id = `${namespace}/${name}`;
-    const key = this.#sliceService.get(id);
-    if (key === undefined) return;
+    const state = this.#sliceService.get(id);
+    const before = state?.slices.get(name);
+    if (state === undefined || before === undefined) return;
     this.#sliceService.delete(id);
-    this.#services.get(key)?.slices.delete(name);
-    this.#dirty.add(key);
+    state.slices.delete(name);
+    this.#changed(state);
+    for (const endpoint of before.endpoints) this.#reverse.remove(endpoint.address, endpoint);
   }
 
   /** Adds or replaces a pod, for "verified" names and so that its namespace exists. @throws InvalidInput */
@@ -188,17 +219,14 @@ export class Zone {
    * does not (NXDOMAIN), or undefined where the zone does not speak for it.
    */
   lookup(name: WireName): Owner | Authority | undefined {
-    if (this.#dirty.size > 0) this.#flush();
     const owner = this.#owners.get(name);
     if (owner !== undefined) {
       owner.refresh(this.#serial);
       return owner;
     }
+    if (isAtOrBelow(name, this.#svcBase)) return this.#serviceOwner(name) ?? this.#authority;
     if (isAtOrBelow(name, this.domain)) return this.#podName(name) ?? this.#authority;
-    if (!isReverse(name)) return undefined;
-    const found = this.#reverse.lookup(name);
-    if (found instanceof Owner) found.refresh(this.#serial);
-    return found;
+    return isReverse(name) ? this.#reverse.lookup(name, this.#serial) : undefined;
   }
 
   /** The Owner of a dashed pod address that no pod was verified for, in a namespace that exists. */
@@ -232,56 +260,44 @@ export class Zone {
     this.#publish(mname, sets);
   }
 
-  #state(key: string, namespace: string): ServiceState {
-    let state = this.#services.get(key);
+  #state(owner: WireName): ServiceState {
+    let state = this.#services.get(owner);
     if (state === undefined) {
-      const published = { forward: new Map(), reverse: new Map() };
-      state = { namespace, source: undefined, slices: new Map(), published };
-      this.#services.set(key, state);
+      state = { owner, source: undefined, slices: new Map(), built: undefined };
+      this.#services.set(owner, state);
     }
     return state;
   }
 
-  #flush(): void {
-    for (const key of this.#dirty) {
-      const state = this.#services.get(key);
-      if (state === undefined) continue;
-      this.#apply(state);
-      if (state.source === undefined && state.slices.size === 0) this.#services.delete(key);
-    }
-    this.#dirty.clear();
+  /** Forgets what was built for a Service, and the Service where nothing is left of it. */
+  #changed(state: ServiceState): void {
+    this.#serial++;
+    this.#discard(state);
+    if (state.source === undefined && state.slices.size === 0) this.#services.delete(state.owner);
   }
 
-  #apply(state: ServiceState): void {
-    const before = state.published;
-    const after: ServiceRecords =
-      state.source === undefined
-        ? { forward: new Map(), reverse: new Map() }
-        : serviceRecords(state.source, state.slices.values(), this.ttl);
-    state.published = after;
-    let changed = false;
-    for (const [name, sets] of after.forward) {
-      const old = before.forward.get(name);
-      if (old === undefined || !sameSets(old, sets)) changed = true;
-      // Also where nothing changed here: an SRV response holds the addresses of other names of the Service.
-      this.#publish(name, sets);
+  #discard(state: ServiceState): void {
+    for (const name of state.built ?? []) this.#publish(name, []);
+    this.#builtNames -= state.built?.length ?? 0;
+    state.built = undefined;
+    this.#built.delete(state);
+  }
+
+  /** The Owner of a name at or below a Service's, whose names are built now if they were not. */
+  #serviceOwner(name: WireName): Owner | undefined {
+    let owner = name;
+    for (let rest = name; rest !== this.#svcBase; rest = parentName(rest)) {
+      if (parentName(parentName(rest)) === this.#svcBase) owner = rest;
     }
-    for (const name of before.forward.keys()) {
-      if (after.forward.has(name)) continue;
-      this.#publish(name, []);
-      changed = true;
-    }
-    for (const [key, { ip, targets }] of after.reverse) {
-      const old = before.reverse.get(key)?.targets ?? [];
-      const added = targets.filter((target) => !old.includes(target));
-      if (added.length > 0) this.#reverse.add(ip, added);
-    }
-    for (const [key, { ip, targets }] of before.reverse) {
-      const kept = after.reverse.get(key)?.targets ?? [];
-      const gone = targets.filter((target) => !kept.includes(target));
-      if (gone.length > 0) this.#reverse.remove(ip, gone);
-    }
-    if (changed) this.#serial++;
+    const state = this.#services.get(owner);
+    if (state?.source === undefined || state.built !== undefined) return undefined;
+    if (this.#builtNames > maxBuilt) for (const each of this.#built) this.#discard(each);
+    const records = serviceRecords(owner, state.source, state.slices.values(), this.ttl);
+    for (const [each, sets] of records) this.#publish(each, sets);
+    state.built = [...records.keys()];
+    this.#built.add(state);
+    this.#builtNames += records.size;
+    return this.#owners.get(name);
   }
 
   #addPodName(name: WireName, ip: Ip): void {
@@ -349,11 +365,18 @@ function addressSet(ip: Ip, ttl: number): RrSet {
   return { type: ip.family === 4 ? RrType.A : RrType.AAAA, ttl, rdatas: [addressRdata(ip)] };
 }
 
-function sameSets(a: readonly RrSet[], b: readonly RrSet[]): boolean {
-  if (a.length !== b.length) return false;
-  return a.every((set, i) => {
-    const other = b[i] as RrSet;
-    return set.type === other.type && set.rdatas.join("\n") === other.rdatas.join("\n");
+/** What the PTR record of an address points at. */
+function pointerOf(target: Endpoint | ServiceState): WireName | undefined {
+  if (!("service" in target)) return target.owner;
+  return isPublished(target.service.source, target) ? endpointName(target, target.service.owner) : undefined;
+}
+
+function sameSlice(a: SliceSource, b: SliceSource): boolean {
+  if (a.endpoints.length !== b.endpoints.length || !Bun.deepEquals(a.ports, b.ports)) return false;
+  return a.endpoints.every((endpoint, i) => {
+    const other = b.endpoints[i] as EndpointSource;
+    const same = endpoint.address === other.address && endpoint.hostname === other.hostname;
+    return same && endpoint.ready === other.ready;
   });
 }
 

@@ -82,8 +82,12 @@ describe("changes", () => {
     const second = serial();
     expect(second).toBeGreaterThan(first);
     zone.setService({ ...service });
-    zone.setEndpointSlice({ ...slice, endpoints: [] });
     expect(serial()).toBe(second);
+    zone.setEndpointSlice(slice);
+    const third = serial();
+    expect(third).toBeGreaterThan(second);
+    zone.setEndpointSlice({ ...slice, endpoints: slice.endpoints.map((endpoint) => ({ ...endpoint })) });
+    expect(serial()).toBe(third);
     zone.deleteService("n", "web");
     expect(serial()).toBeGreaterThan(second);
   });
@@ -201,6 +205,14 @@ describe("changes", () => {
           ]);
         }
       }
+    }
+    for (const { namespace, name } of services.values()) lived.deleteService(namespace, name);
+    for (const { namespace, name } of slices.values()) lived.deleteEndpointSlice(namespace, name);
+    for (const { namespace, name } of pods.values()) lived.deletePod(namespace, name);
+    expect(lived.size).toBe(0);
+    for (const each of names) {
+      const { rcode } = ask(lived, each, "A");
+      expect([each, rcode]).toEqual([each, each.split(".").length === 3 ? 0 : 3]);
     }
   }, 30_000);
 });
