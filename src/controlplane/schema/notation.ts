@@ -36,6 +36,12 @@ const scalars: Record<string, Schema> = {
   raw: { type: "object", "x-kubernetes-preserve-unknown-fields": true, raw: true },
 };
 
+/** What needs other types to be complete: copies of them with modifiers, and then taking over their fields. */
+interface Later {
+  readonly copies: (() => void)[];
+  readonly spreads: (() => void)[];
+}
+
 /** Parses tables into schemas by type name. A name is looked up in its own table first, then in all of them in order. */
 export function parseTables(tables: readonly Table[]): Map<string, Schema> {
   const scopes = tables.map(({ prefix, text }) => ({ prefix, text, types: new Map<string, Schema>() }));
@@ -51,7 +57,7 @@ export function parseTables(tables: readonly Table[]): Map<string, Schema> {
     for (const [name, schema] of types) if (!all.has(name)) all.set(name, schema);
   }
   const byDefinition = new Map<string, Schema>();
-  const later: (() => void)[] = [];
+  const later: Later = { copies: [], spreads: [] };
   for (const { text, types } of scopes) {
     const lookup = (name: string): Schema => {
       const found = types.get(name) ?? all.get(name);
@@ -61,16 +67,15 @@ export function parseTables(tables: readonly Table[]): Map<string, Schema> {
     fillTypes(text, types, lookup, later);
     for (const schema of types.values()) byDefinition.set(schema.definition as string, schema);
   }
-  for (const finish of later) finish();
+  for (const finish of [...later.copies, ...later.spreads]) finish();
   return byDefinition;
 }
 
-/** `later` takes what needs other types complete: copies of them with modifiers, and spreads. */
 function fillTypes(
   text: string,
   types: Map<string, Schema>,
   lookup: (name: string) => Schema,
-  later: (() => void)[],
+  later: Later,
 ): void {
   let current: Schema = {};
   for (const line of text.split("\n")) {
@@ -86,8 +91,9 @@ function fillTypes(
     if (spread !== null) {
       const [base, owner] = [lookup(spread[1] as string), current];
       owner.wire?.set(Number(spread[2]), { inline: base });
-      later.push(() => {
-        owner.properties = { ...base.properties, ...owner.properties };
+      // In place, since copies of the owner share its properties. No type that is taken over takes over another.
+      later.spreads.push(() => {
+        Object.assign(owner.properties ?? {}, { ...base.properties, ...owner.properties });
         if (base.required !== undefined) owner.required = [...base.required, ...(owner.required ?? [])];
       });
       continue;
@@ -96,12 +102,7 @@ function fillTypes(
   }
 }
 
-function parseField(
-  line: string,
-  owner: Schema,
-  lookup: (name: string) => Schema,
-  later: (() => void)[],
-): void {
+function parseField(line: string, owner: Schema, lookup: (name: string) => Schema, later: Later): void {
   const match = /^ +([\w$#, -]+): ([^\s?!]+)(\?)?(!)?(?: (.*))?$/.exec(line);
   if (match === null) throw new TypeError(`schema table: cannot read "${line}"`);
   const [, list, type, pointer, bang, modifiers] = match as unknown as [string, string, string, ...string[]];
@@ -115,7 +116,7 @@ function parseField(
   for (const name of names) properties[name] = base;
   if (bang !== undefined) owner.required = [...(owner.required ?? []), ...names];
   if (modifiers === undefined) return;
-  later.push(() => {
+  later.copies.push(() => {
     const schema = applyModifiers(base, modifiers.split(" "), line);
     for (const name of names) properties[name] = schema;
   });
