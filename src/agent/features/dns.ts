@@ -1,6 +1,5 @@
 import { createZone, type DnsServer, metricsSnapshot, startDnsServer, type Zone } from "../../dns/index.ts";
-import { dnsEndpointSlice, dnsService } from "../../dns/kubernetes.ts";
-import type { EndpointSlice } from "../../kube/types.ts";
+import { zoneHandlers } from "../../dns/kubernetes.ts";
 import { explain } from "../../lib/errors.ts";
 import type { Ip } from "../../lib/ip.ts";
 import { Prefix } from "../../lib/prefix.ts";
@@ -92,29 +91,14 @@ function forwarding({ config }: AgentContext): { upstreams: readonly string[]; r
 }
 
 /** Keeps the zone as the API has it. Resolves when the first lists are in. */
-function follow({ informers }: AgentContext, zone: Zone): Promise<unknown> {
+function follow({ informers, log }: AgentContext, zone: Zone): Promise<unknown> {
+  const handlers = zoneHandlers(zone, log);
   const namespaces = informers.namespaces();
   const services = informers.services();
   const slices = informers.endpointSlices();
-  const setSlice = (slice: EndpointSlice) => {
-    const records = dnsEndpointSlice(slice);
-    if (records !== undefined) zone.setEndpointSlice(records);
-    else zone.deleteEndpointSlice(slice.metadata.namespace ?? "", slice.metadata.name);
-  };
-  namespaces.on({
-    add: ({ metadata }) => zone.setNamespace(metadata.name),
-    delete: ({ metadata }) => zone.deleteNamespace(metadata.name),
-  });
-  services.on({
-    add: (service) => zone.setService(dnsService(service)),
-    update: (service) => zone.setService(dnsService(service)),
-    delete: ({ metadata }) => zone.deleteService(metadata.namespace ?? "", metadata.name),
-  });
-  slices.on({
-    add: setSlice,
-    update: setSlice,
-    delete: ({ metadata }) => zone.deleteEndpointSlice(metadata.namespace ?? "", metadata.name),
-  });
+  namespaces.on(handlers.namespaces);
+  services.on(handlers.services);
+  slices.on(handlers.endpointSlices);
   return Promise.all([namespaces.synced, services.synced, slices.synced]);
 }
 
