@@ -4,7 +4,7 @@ import type { LeanLink } from "../linux/lean/rtnl.ts";
 import { Rtnl } from "../linux/route/rtnl.ts";
 import { type BridgeConfig, vlanInterfaceName } from "./bridge-config.ts";
 import { usesVlans } from "./bridge-link.ts";
-import { refuseRouterAdvertisements } from "./interface.ts";
+import { refuseRouterAdvertisements, tryWriteSysctl } from "./interface.ts";
 import { randomVethName } from "./veth.ts";
 
 /*
@@ -18,6 +18,9 @@ export function prepareBridge(config: BridgeConfig, found: LeanLink | undefined)
   const name = config.bridge;
   const created = found === undefined && createBridge(rtnl, config);
   refuseRouterAdvertisements(name);
+  // While its link-local address is tentative, for two seconds, a new bridge cannot ask for neighbours, and drops what
+  // is to be forwarded to the first pods by IPv6 (RFC 4862 section 5.4).
+  if (created && !config.enableDad) tryWriteSysctl(`net/ipv6/conf/${name}/accept_dad`, "0");
   const link = rtnl.links.get(name);
   if (link.kind !== "bridge") {
     throw new CniError(cniErrorCode.internal, `"${name}" already exists but is not a bridge`, {
