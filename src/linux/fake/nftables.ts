@@ -78,22 +78,19 @@ export class FakeNftables implements NftablesApi {
   }
 
   dump(table: TableRef): Ruleset {
-    return this.#table(table, "get table").dump(this.#generation);
+    return this.#table(table, "read").dump(this.#generation);
   }
 
-  elements(table: TableRef, { name }: NftSet | NftMap): Element[] {
-    const set = this.#table(table, "list elements of").sets.get(name);
-    if (set === undefined) {
-      throw new KernelError("list elements of", `set "${name}"`, errno.ENOENT);
-    }
+  elements(table: TableRef, { kind, name }: NftSet | NftMap): Element[] {
+    const operation = `list the elements of ${kind} "${name}" in`;
+    const set = this.#table(table, operation).sets.get(name);
+    if (set === undefined) throw notThere(operation, table);
     return set.elements.list();
   }
 
   #table(table: TableRef, operation: string): FakeTable {
     const found = this.#tables.get(nameOf(table));
-    if (found === undefined) {
-      throw new KernelError(operation, `table ${table.family} ${table.name}`, errno.ENOENT);
-    }
+    if (found === undefined) throw notThere(operation, table);
     return found;
   }
 
@@ -112,6 +109,9 @@ export class FakeNftables implements NftablesApi {
     }
   }
 }
+
+const notThere = (operation: string, { family, name }: TableRef) =>
+  new KernelError(operation, `table ${family} ${name}`, errno.ENOENT);
 
 const nameOf = ({ family, name }: TableRef) => `${family} ${name}`;
 

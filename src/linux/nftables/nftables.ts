@@ -114,31 +114,29 @@ export class Nftables implements NftablesApi {
   #dumpOnce(table: TableRef, generation: number): Ruleset | undefined {
     const { family, name } = table;
     const inTable = <T extends { table?: string }>(value: T) => value.table === name;
-    const answer = this.#open.get(
-      this.#request("get table", message.GETTABLE, table, tableAttributes, { name }),
-    );
+    const answer = this.#open.get(this.#request("read", message.GETTABLE, table, tableAttributes, { name }));
     try {
-      const sets = this.#list("list sets", message.GETSET, table, setAttributes, { table: name })
+      const sets = this.#list("list sets of", message.GETSET, table, setAttributes, { table: name })
         .filter(inTable)
         .map(readSet)
         .filter((set) => set !== undefined);
       return {
         generation,
         table: readTable(readAttributes(tableAttributes, answer.payload), family),
-        chains: this.#list("list chains", message.GETCHAIN, table, chainAttributes, { table: name })
+        chains: this.#list("list chains of", message.GETCHAIN, table, chainAttributes, { table: name })
           .filter(inTable)
           .map((chain) => readChain(chain, family)),
         sets: sets.map((set) => {
           const elements = this.elements(table, set);
           return elements.length === 0 ? set : { ...set, elements };
         }),
-        counters: this.#list("list counters", message.GETOBJ, table, counterAttributes, {
+        counters: this.#list("list counters of", message.GETOBJ, table, counterAttributes, {
           table: name,
           type: 1,
         })
           .filter(inTable)
           .map(readCounter),
-        rules: this.#list("list rules", message.GETRULE, table, ruleAttributes, { table: name })
+        rules: this.#list("list rules of", message.GETRULE, table, ruleAttributes, { table: name })
           .filter(inTable)
           .map(readRule),
       };
@@ -150,7 +148,8 @@ export class Nftables implements NftablesApi {
 
   elements(table: TableRef, set: NftSet | NftMap): Element[] {
     const value = { table: table.name, set: set.name };
-    const lists = this.#list("list elements of", message.GETSETELEM, table, elementListAttributes, value);
+    const operation = `list the elements of ${set.kind} "${set.name}" in`;
+    const lists = this.#list(operation, message.GETSETELEM, table, elementListAttributes, value);
     return new ElementCodec(set).read(lists.flatMap((list) => list.elements ?? []));
   }
 

@@ -13,7 +13,6 @@ const COMMENT = 0;
 const SET_KEYBYTEORDER = 0;
 const SET_DATABYTEORDER = 1;
 const SET_MERGE_ELEMENTS = 2;
-const SET_KEY_TYPEOF = 3;
 const SET_COMMENT = 7;
 
 /** The bytes of user data. */
@@ -93,5 +92,3 @@ export function readSetUserData(bytes: Uint8Array | undefined): { comment?: stri
 export function elementComment(element: Element): Uint8Array | undefined {
   return element.comment === undefined ? undefined : commentData(element.comment);
 }
-
-export { SET_KEY_TYPEOF };
