@@ -20,7 +20,15 @@ import {
 import { addressRdata, dashed, isReverse, undashed } from "./reverse.ts";
 import { ReverseZones } from "./reversezones.ts";
 import { RrType } from "./wire/constants.ts";
-import { isAtOrBelow, lowerName, nameFromText, parentName, type WireName, wireLabel } from "./wire/name.ts";
+import {
+  isAtOrBelow,
+  lowerName,
+  nameFromText,
+  parentName,
+  secondBelow,
+  type WireName,
+  wireLabel,
+} from "./wire/name.ts";
 
 export interface ZoneOptions {
   /** The cluster domain; "cluster.local" where not given. */
@@ -224,14 +232,15 @@ export class Zone {
       owner.refresh(this.#serial);
       return owner;
     }
-    if (isAtOrBelow(name, this.#svcBase)) return this.#serviceOwner(name) ?? this.#authority;
+    const built = this.#buildService(name);
+    if (built !== undefined) return built;
     if (isAtOrBelow(name, this.domain)) return this.#podName(name) ?? this.#authority;
     return isReverse(name) ? this.#reverse.lookup(name, this.#serial) : undefined;
   }
 
   /** The Owner of a dashed pod address that no pod was verified for, in a namespace that exists. */
   #podName(name: WireName): Owner | undefined {
-    if (this.#pods !== "insecure") return undefined;
+    if (this.#pods !== "insecure" || !name.endsWith(this.#podBase)) return undefined;
     const parent = parentName(name);
     if (parentName(parent) !== this.#podBase || !this.#owners.has(parent)) return undefined;
     const ip = undashed(name.slice(1, name.length - parent.length));
@@ -284,15 +293,12 @@ export class Zone {
   }
 
   /** The Owner of a name at or below a Service's, whose names are built now if they were not. */
-  #serviceOwner(name: WireName): Owner | undefined {
-    let owner = name;
-    for (let rest = name; rest !== this.#svcBase; rest = parentName(rest)) {
-      if (parentName(parentName(rest)) === this.#svcBase) owner = rest;
-    }
-    const state = this.#services.get(owner);
+  #buildService(name: WireName): Owner | undefined {
+    const owner = secondBelow(name, this.#svcBase);
+    const state = owner === undefined ? undefined : this.#services.get(owner);
     if (state?.source === undefined || state.built !== undefined) return undefined;
     if (this.#builtNames > maxBuilt) for (const each of this.#built) this.#discard(each);
-    const records = serviceRecords(owner, state.source, state.slices.values(), this.ttl);
+    const records = serviceRecords(state.owner, state.source, state.slices.values(), this.ttl);
     for (const [each, sets] of records) this.#publish(each, sets);
     state.built = [...records.keys()];
     this.#built.add(state);

@@ -10,6 +10,7 @@ import {
   parentName,
   readName,
   rootName,
+  secondBelow,
   skipName,
 } from "./name.ts";
 
@@ -76,6 +77,18 @@ describe("names in wire form", () => {
   ])("%p is at or below blue.default.svc: %p", (text, below) => {
     expect(isAtOrBelow(nameFromText(text), blue)).toBe(below);
   });
+});
+
+test.each([
+  ["blue.default.svc.cluster.local", "blue.default.svc.cluster.local."],
+  ["a.b.blue.default.svc.cluster.local", "blue.default.svc.cluster.local."],
+  ["default.svc.cluster.local", undefined],
+  ["svc.cluster.local", undefined],
+  ["blue.default.pod.cluster.local", undefined],
+  ["a.b.c\\003svc\\007cluster\\005local", undefined],
+])("the second name below svc.cluster.local of %p is %p", (text, expected) => {
+  const found = secondBelow(nameFromText(text), nameFromText("svc.cluster.local"));
+  expect(found === undefined ? undefined : nameToText(found)).toBe(expected);
 });
 
 describe("compressed names", () => {

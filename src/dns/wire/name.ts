@@ -105,6 +105,21 @@ export function isAtOrBelow(wire: WireName, ancestor: WireName): boolean {
   return at === start;
 }
 
+/** The part of `wire` that is two labels below `ancestor`, such as a Service's name below svc.cluster.local. */
+export function secondBelow(wire: WireName, ancestor: WireName): WireName | undefined {
+  const start = wire.length - ancestor.length;
+  if (start < 0 || !wire.endsWith(ancestor)) return undefined;
+  let before = -1;
+  let last = -1;
+  let at = 0;
+  while (at < start) {
+    before = last;
+    last = at;
+    at += 1 + wire.charCodeAt(at);
+  }
+  return at === start && before >= 0 ? wire.slice(before) : undefined;
+}
+
 /**
  * The offset behind the name at `at`, with every label and pointer checked, or a DnsFormatError. Pointers must lead
  * backwards to before the part that they continue (RFC 1035 section 4.1.4), so that no message can make a loop.
