@@ -14,10 +14,17 @@ export async function ask(
   return await fetch(url, { unix: socket });
 }
 
-/** Lets a pod, a node or the host outside make requests; see `/dial` of the echo server. */
-export async function dialFrom(socket: string, url: string, count = 1): Promise<DialResult[]> {
+/** Lets a pod, a node or the host outside make requests; see `/dial` of the echo server. `timeout` in milliseconds. */
+export async function dialFrom(
+  socket: string,
+  url: string,
+  count = 1,
+  timeout = 2_000,
+): Promise<DialResult[]> {
   try {
-    return (await (await ask(socket, "/dial", { url, count: String(count) })).json()) as DialResult[];
+    return (await (
+      await ask(socket, "/dial", { url, count: String(count), timeout: String(timeout) })
+    ).json()) as DialResult[];
   } catch (error) {
     throw new WeftError("lab-dial", `nobody answers at ${socket}`, { cause: error });
   }

@@ -36,7 +36,7 @@ const dialCountMax = 1_000;
 /**
  * The image `weft/echo`: an HTTP server that answers with the pod's name, its addresses and the caller's address, as
  * text or (with `Accept: application/json`) as JSON. `/healthz` answers "ok"; on the node's own socket also
- * `/dial?url=URL&count=N`, which makes N requests from inside the pod, one connection each, and `/lookup?name=NAME`.
+ * `/dial?url=URL&count=N&timeout=MS`, which makes N requests from inside the pod, one connection each, and `/lookup?name=NAME`.
  */
 export function startEcho(options: EchoOptions): { stop(): void } {
   const servers: { stop(force?: boolean): unknown }[] = [];
@@ -73,7 +73,8 @@ function control(request: Request): Promise<Response> | undefined {
   const url = new URL(request.url);
   if (url.pathname === "/dial") {
     const count = Math.min(Number(url.searchParams.get("count") ?? 1), dialCountMax);
-    return dial(url.searchParams.get("url") ?? "", count).then((results) => Response.json(results));
+    const timeout = Number(url.searchParams.get("timeout") ?? dialTimeout);
+    return dial(url.searchParams.get("url") ?? "", count, timeout).then((results) => Response.json(results));
   }
   if (url.pathname === "/lookup") {
     return resolve(url.searchParams.get("name") ?? "").then((result) => Response.json(result));

@@ -24,6 +24,8 @@ export interface Stage {
 
 const replicas = 5;
 const deadline = 30_000;
+/** How long one request may take while traffic is expected to change its ways, in milliseconds. */
+const patience = 250;
 
 /** The chapters: each does something to the cluster and measures how long traffic takes to follow. */
 export async function tellStory(stage: Stage, emit: (result: CheckResult) => void): Promise<boolean> {
@@ -126,7 +128,7 @@ async function follow(
     }
     const names = new Set(pods.map(({ name }) => name));
     const caller = await stage.caller();
-    const results = await dialFrom(caller.socket, stage.serviceUrl(), 14 * names.size);
+    const results = await dialFrom(caller.socket, stage.serviceUrl(), 14 * names.size, patience);
     const seen = new Set(results.flatMap(({ answer }) => (answer === undefined ? [] : [answer.pod])));
     const failed = results.filter(({ ok }) => !ok);
     last = failed[0]?.error ?? `${seen.size} of ${names.size} pods answer`;
