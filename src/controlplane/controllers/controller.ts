@@ -15,8 +15,6 @@ export interface ControllerContext {
   networks: Networks;
   /** A node whose lease was not renewed for so long is not ready. */
   nodeGraceMs: number;
-  /** Pods of a node that is not ready are evicted after so long, where their tolerations do not say otherwise. */
-  evictionMs: number;
   clock: Clock;
   log: Log;
   signal: AbortSignal;

@@ -39,8 +39,6 @@ export const controllers: readonly Controller[] = [
 export interface ControllersOptions extends NetworkOptions {
   /** A node whose lease was not renewed for so long is not ready; 40 seconds where not given. */
   nodeGraceMs?: number;
-  /** Pods leave a node that is not ready after so long; 5 minutes where not given. */
-  evictionMs?: number;
   log?: Log;
   clock?: Clock;
 }
@@ -61,7 +59,7 @@ export function runControllers(
   list: readonly Controller[] = controllers,
 ): RunningControllers {
   const networks = checkNetworks(options);
-  const { log = silentLog, clock = systemClock, nodeGraceMs = 40_000, evictionMs = 300_000 } = options;
+  const { log = silentLog, clock = systemClock, nodeGraceMs = 40_000 } = options;
   const informers = new Informers(client, { signal, clock, log });
   const observing = observingClient(client, informers);
   const queues: WorkQueue[] = [];
@@ -73,7 +71,6 @@ export function runControllers(
       events: createEventRecorder(client, `${controller.name}-controller`, { clock, log: ownLog }),
       networks,
       nodeGraceMs,
-      evictionMs,
       clock,
       log: ownLog,
       signal,

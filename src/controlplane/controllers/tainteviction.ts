@@ -4,27 +4,21 @@ import { isFinished } from "./pods.ts";
 import { tolerated } from "./scheduler.ts";
 import { deleteObject } from "./writes.ts";
 
-/** Taints of nodes in trouble: without a toleration of their own, pods tolerate them for a while. */
-const troubles = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
-
 /**
  * When a pod has to leave its node because of taints with the effect NoExecute, in milliseconds since 1970; undefined
- * where it may stay. (The API server of a real cluster gives each pod tolerations of five minutes for nodes in trouble;
- * `patienceMs` is in their place.)
+ * where it may stay. `sinceOf` tells when a taint was added. (For nodes in trouble the API server gives each pod tolerations of five minutes.)
  */
-export function evictionTime(pod: Pod, node: Node, patienceMs: number, now: number): number | undefined {
+export function evictionTime(pod: Pod, node: Node, sinceOf: (taint: Taint) => number): number | undefined {
   const times = (node.spec?.taints ?? [])
     .filter(({ effect }) => effect === "NoExecute")
-    .map((taint) => timeOf(pod, taint, patienceMs, now))
+    .map((taint) => timeOf(pod, taint, sinceOf(taint)))
     .filter((time) => time !== undefined);
   return times.length === 0 ? undefined : Math.min(...times);
 }
 
-function timeOf(pod: Pod, taint: Taint, patienceMs: number, now: number): number | undefined {
-  const added = Date.parse(taint.timeAdded ?? "");
-  const since = Number.isNaN(added) ? now : added;
+function timeOf(pod: Pod, taint: Taint, since: number): number | undefined {
   const tolerations = (pod.spec.tolerations ?? []).filter((toleration) => tolerated(toleration, taint));
-  if (tolerations.length === 0) return troubles.includes(taint.key) ? since + patienceMs : since;
+  if (tolerations.length === 0) return since;
   if (tolerations.some(({ tolerationSeconds }) => tolerationSeconds === undefined)) return undefined;
   const seconds = tolerations.map(({ tolerationSeconds = 0 }) => Math.max(0, tolerationSeconds));
   return since + Math.min(...seconds) * 1000;
@@ -33,15 +27,22 @@ function timeOf(pod: Pod, taint: Taint, patienceMs: number, now: number): number
 /** Deletes pods from nodes whose taints they do not tolerate. */
 export const taintEviction: Controller = {
   name: "taint-eviction",
-  start({ client, informers, events, evictionMs, clock, queue }) {
+  start({ client, informers, events, clock, queue }) {
     const pods = informers.of(resources.pods);
     const nodes = informers.of(resources.nodes);
+    /** When taints that do not tell it themselves were first seen. */
+    const seen = new Map<string, number>();
+    const taintKey = (node: Node, { key, value = "" }: Taint) => `${node.metadata.uid} ${key}=${value}`;
+    const sinceOf = (node: Node, taint: Taint): number => {
+      const added = Date.parse(taint.timeAdded ?? "");
+      return Number.isNaN(added) ? (seen.get(taintKey(node, taint)) ?? clock.now()) : added;
+    };
     const work = queue(async (key) => {
       const pod = pods.getByKey(key);
       const node = nodes.get({ name: pod?.spec.nodeName ?? "" });
       if (pod === undefined || node === undefined) return undefined;
       if (pod.metadata.deletionTimestamp !== undefined || isFinished(pod)) return undefined;
-      const time = evictionTime(pod, node, evictionMs, clock.now());
+      const time = evictionTime(pod, node, (taint) => sinceOf(node, taint));
       if (time === undefined) return undefined;
       if (time > clock.now()) return time - clock.now();
       if (await deleteObject(client, resources.pods, pod)) {
@@ -50,15 +51,28 @@ export const taintEviction: Controller = {
       return undefined;
     });
     const tainted = (node: Node) => node.spec?.taints?.some(({ effect }) => effect === "NoExecute") === true;
+    const forget = (node: Node) => {
+      for (const taint of node.spec?.taints ?? []) seen.delete(taintKey(node, taint));
+    };
     const addNode = (node: Node) => {
       if (!tainted(node)) return;
+      for (const taint of node.spec?.taints ?? []) {
+        const key = taintKey(node, taint);
+        if (taint.timeAdded === undefined) seen.set(key, seen.get(key) ?? clock.now());
+      }
       for (const pod of pods.by("node", node.metadata.name)) work.add(keyOf(pod.metadata));
     };
     nodes.on({
       add: addNode,
       update: (node, before) => {
-        if (JSON.stringify(node.spec?.taints) !== JSON.stringify(before.spec?.taints)) addNode(node);
+        if (JSON.stringify(node.spec?.taints) === JSON.stringify(before.spec?.taints)) return;
+        const kept = node.spec?.taints?.map((taint) => taintKey(node, taint)) ?? [];
+        for (const taint of before.spec?.taints ?? []) {
+          if (!kept.includes(taintKey(before, taint))) seen.delete(taintKey(before, taint));
+        }
+        addNode(node);
       },
+      delete: forget,
     });
     const addPod = (pod: Pod) => {
       const node = nodes.get({ name: pod.spec.nodeName ?? "" });
