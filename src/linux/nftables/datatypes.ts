@@ -331,7 +331,7 @@ export function typeSpecOf(id: number, length: number): TypeSpec | undefined {
     names.unshift(type.name);
   }
   const [first] = names;
-  if (first === undefined) return undefined;
+  if (first === undefined || names.length > 5) return undefined;
   const spec = names.length === 1 ? first : names;
   return layoutOf(spec).length === length ? spec : undefined;
 }

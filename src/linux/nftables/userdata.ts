@@ -1,4 +1,3 @@
-import { MalformedMessage } from "../netlink/codec.ts";
 import { dataTypes, layoutOf, type TypeSpec } from "./datatypes.ts";
 import type { Element, NftMap, NftSet } from "./model.ts";
 
@@ -28,13 +27,13 @@ export function encodeUserData(entries: UserData): Uint8Array {
   return bytes;
 }
 
-/** The entries by type. Throws {@link MalformedMessage}. */
+/** The entries by type, as far as they can be read: other programs may keep there what they like. */
 export function decodeUserData(bytes: Uint8Array): Map<number, Uint8Array> {
   const entries = new Map<number, Uint8Array>();
   let at = 0;
   while (at + 2 <= bytes.length) {
     const [type, length] = [bytes[at] as number, bytes[at + 1] as number];
-    if (at + 2 + length > bytes.length) throw new MalformedMessage("user data that ends in mid-value");
+    if (at + 2 + length > bytes.length) break;
     entries.set(type, bytes.subarray(at + 2, at + 2 + length));
     at += 2 + length;
   }
