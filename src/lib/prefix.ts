@@ -43,12 +43,14 @@ export class Prefix {
 
   /** The same network with the host bits cleared. */
   masked(): Prefix {
-    return new Prefix(Ip.fromBigInt(this.first, this.family), this.length);
+    if (this.isMasked()) return this;
+    const bytes = this.ip.bytes.map((byte, i) => byte & maskOf(this.length, i));
+    return new Prefix(Ip.fromBytes(bytes), this.length);
   }
 
   /** True where no host bit is set, as for a network. */
   isMasked(): boolean {
-    return this.ip.toBigInt() === this.first;
+    return this.ip.bytes.every((byte, i) => (byte & ~maskOf(this.length, i)) === 0);
   }
 
   /** The lowest address of the network, as a number. */
@@ -69,8 +71,11 @@ export class Prefix {
     const ip = other instanceof Ip ? other : other.ip;
     if (ip.family !== this.family) return false;
     if (other instanceof Prefix && other.length < this.length) return false;
-    const value = ip.toBigInt();
-    return value >= this.first && value <= this.last;
+    const [own, theirs] = [this.ip.bytes, ip.bytes];
+    for (let i = 0; i * 8 < this.length; i++) {
+      if ((((own[i] as number) ^ (theirs[i] as number)) & maskOf(this.length, i)) !== 0) return false;
+    }
+    return true;
   }
 
   overlaps(other: Prefix): boolean {
@@ -88,6 +93,12 @@ export class Prefix {
   toJSON(): string {
     return this.toString();
   }
+}
+
+/** The bits of byte `i` that belong to a prefix of this length. */
+function maskOf(length: number, i: number): number {
+  const bits = length - i * 8;
+  return bits >= 8 ? 0xff : bits <= 0 ? 0 : 0xff & (0xff << (8 - bits));
 }
 
 /** Up to three digits without leading zeros, from `start` to the end. */

@@ -34,10 +34,32 @@ function order(a: Route, b: Route): number {
   return a.dst.ip.compare(b.dst.ip) || long || (a.priority ?? 0) - (b.priority ?? 0);
 }
 
+/** The first place in the list whose route does not stand before one to this destination. */
+function placeOf(routes: readonly Route[], dst: Prefix, priority: number): number {
+  const wanted = { dst, priority } as Route;
+  let [low, high] = [0, routes.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (order(routes[middle] as Route, wanted) < 0) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** The routes to exactly this destination, in any table. */
+function routesTo(namespace: FakeNamespace, dst: Prefix): Route[] {
+  const { routes } = namespace;
+  const found: Route[] = [];
+  for (let i = placeOf(routes, dst, -1); routes[i]?.dst.equals(dst); i++) found.push(routes[i] as Route);
+  return found;
+}
+
 /** Puts a route in without asking, unless it is there. */
 export function insertRoute(namespace: FakeNamespace, route: Route): void {
-  if (namespace.routes.some((one) => sameRoute(one, route))) return;
-  namespace.routes = [...namespace.routes, route].sort(order);
+  if (routesTo(namespace, route.dst).some((one) => sameRoute(one, route))) return;
+  // Behind those of the same priority.
+  const place = placeOf(namespace.routes, route.dst, (route.priority ?? 0) + 1);
+  namespace.routes.splice(place, 0, route);
   namespace.emit({ object: "route", action: "new", route });
 }
 
@@ -67,7 +89,7 @@ export function forgetRoutes(
 /** `given` is the route as it was read back from the request. */
 export function addRoute(namespace: FakeNamespace, given: Route, mode: "add" | "replace" | "append"): void {
   const route = checked(namespace, given);
-  const held = namespace.routes.find((one) => samePlace(one, route));
+  const held = routesTo(namespace, route.dst).find((one) => samePlace(one, route));
   if (held === undefined) {
     insertRoute(namespace, route);
   } else if (mode === "add") {
@@ -78,7 +100,7 @@ export function addRoute(namespace: FakeNamespace, given: Route, mode: "add" | "
   } else if (route.dst.family === 6 && route.gateway !== undefined) {
     appendHop(namespace, held, route);
   } else {
-    if (namespace.routes.some((one) => sameRoute(one, route))) refuse("EEXIST");
+    if (routesTo(namespace, route.dst).some((one) => sameRoute(one, route))) refuse("EEXIST");
     insertRoute(namespace, route);
   }
 }
@@ -186,7 +208,7 @@ export function deleteRoute(namespace: FakeNamespace, given: Route): void {
     (!given.priority || route.priority === given.priority) &&
     (given.src === undefined || sameIp(given.src, route.src)) &&
     hopMatches(route, given);
-  const found = namespace.routes.find(wanted);
+  const found = routesTo(namespace, given.dst).find(wanted);
   if (found === undefined) refuse("ESRCH");
   removeRoute(namespace, (route) => route === found);
 }
