@@ -1,4 +1,4 @@
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { explain, InvalidInput } from "../lib/errors.ts";
 import * as ffi from "../linux/ffi.ts";
 import { inNetns } from "../linux/netns.ts";
@@ -52,7 +52,7 @@ export function becomeContainer(spec: ContainerSpec): void {
   }
   ffi.unshare(CLONE_NEWNS | CLONE_NEWUTS);
   ffi.mount("none", "/", null, MS_REC | MS_PRIVATE);
-  writeFileSync("/proc/sys/kernel/hostname", spec.hostname);
+  ffi.sethostname(spec.hostname);
   // /sys shows the links of the namespace in which it was mounted.
   ffi.mount("sysfs", "/sys", "sysfs", 0);
   for (const [path, source] of Object.entries(spec.files)) {

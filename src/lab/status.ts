@@ -101,12 +101,19 @@ function podSummary(pod: Pod, linkTo: (ip: string) => string): PodSummary {
     namespace: pod.metadata.namespace ?? "default",
     name: pod.metadata.name,
     ips,
-    phase: pod.metadata.deletionTimestamp === undefined ? (pod.status?.phase ?? "Pending") : "Terminating",
+    phase: pod.metadata.deletionTimestamp === undefined ? troubleOf(pod) : "Terminating",
     ready: pod.status?.conditions?.some(({ type, status }) => type === "Ready" && status === "True") === true,
     image: pod.spec.containers[0]?.image ?? "",
     labels: pod.metadata.labels ?? {},
     link: ips.map(linkTo).find((name) => name !== "") ?? "",
   };
+}
+
+/** Why the pod's containers wait, if they do; else its phase. */
+function troubleOf({ status }: Pod): string {
+  const waiting = status?.containerStatuses?.find(({ state }) => state?.waiting !== undefined)?.state
+    ?.waiting;
+  return waiting?.reason ?? status?.phase ?? "Pending";
 }
 
 function serviceStatus(service: Service): ServiceStatus {

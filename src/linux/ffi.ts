@@ -2,7 +2,7 @@
  * libc, as far as Weft needs it. The only file that imports `bun:ffi`, which is marked experimental: to replace it,
  * replace this file. Every function is synchronous; failures are {@link KernelError}s.
  */
-import { dlopen, FFIType, type Pointer, ptr, read as memory } from "bun:ffi";
+import { dlopen, FFIType, read as memory, type Pointer, ptr } from "bun:ffi";
 import { errno } from "./errno.ts";
 import { KernelError } from "./errors.ts";
 
@@ -36,6 +36,7 @@ const libc = dlopen("libc.so.6", {
   umount2: { args: [pointer, int], returns: int },
   ioctl: { args: [int, size, pointer], returns: int },
   flock: { args: [int, int], returns: int },
+  sethostname: { args: [pointer, size], returns: int },
   prctl: { args: [int, size, size, size, size], returns: int },
   chroot: { args: [pointer], returns: int },
   execve: { args: [pointer, pointer, pointer], returns: int },
@@ -204,6 +205,12 @@ export function flock(fd: number, operation: number): void {
 /** prctl(2) with integer arguments. */
 export function prctl(option: number, value: number): void {
   check(libc.prctl(option, value, 0, 0, 0), "prctl", String(option));
+}
+
+/** sethostname(2), in the UTS namespace of the calling thread. */
+export function sethostname(name: string): void {
+  const bytes = new TextEncoder().encode(name);
+  check(libc.sethostname(bytes, bytes.length), "set the host name", name);
 }
 
 /** chroot(2). */
