@@ -5,13 +5,12 @@ import { type ApiServer, type ApiServerOptions, startApiServer } from "./server.
 /** An answer of the server: its code, its body as JSON, and its headers. */
 export interface Answer {
   readonly code: number;
-  // Tests reach into bodies freely; what is not there fails their expectations.
   readonly body: Body;
   readonly headers: Headers;
 }
 
-/** JSON of which a test knows the shape. */
-export type Body = { [key: string]: Body } & Body[] & string & number & boolean;
+/** JSON of which a test knows the shape; its leaves are cast by who reads them. */
+export type Body = { readonly [key: string]: Body } & readonly Body[];
 
 export interface TestServer {
   readonly server: ApiServer;
