@@ -40,6 +40,8 @@ export interface FrontendPolicy {
   readonly reserved: readonly Prefix[];
   /** Addresses of this node, which source ranges may name. */
   readonly nodeAddresses: readonly Ip[];
+  /** ClusterIPs at which every node answers DNS itself: whoever asks is not sent to another node's answer. */
+  readonly dnsAddresses?: readonly Ip[];
 }
 
 /** Frontends, and what was wished and not granted (sentences that begin with the field). */
@@ -51,6 +53,7 @@ export interface Frontends {
 const PROXY_NAME = "service.kubernetes.io/service-proxy-name";
 const HEADLESS = "service.kubernetes.io/headless";
 const DEFAULT_AFFINITY = 10_800;
+const DNS_PORT = 53;
 
 /** False for Services without an address of their own and those that another proxy serves. */
 export function isProxied(service: Service): boolean {
@@ -66,6 +69,11 @@ export function clusterIps(service: Service): Ip[] {
   return texts.flatMap((text) => Ip.tryParse(text) ?? []);
 }
 
+/** True for a ClusterIP that the node has as an address of its own, for DNS. */
+export function isAnsweredHere(ip: Ip, { dnsAddresses = [] }: FrontendPolicy): boolean {
+  return dnsAddresses.some((own) => own.equals(ip));
+}
+
 /** All addresses and ports at which a Service is found, and what is behind each. */
 export function frontendsOf(service: Service, choice: EndpointChoice, policy: FrontendPolicy): Frontends {
   if (!isProxied(service)) return { frontends: [], refused: [] };
@@ -76,7 +84,10 @@ export function frontendsOf(service: Service, choice: EndpointChoice, policy: Fr
   for (const port of service.spec.ports ?? []) {
     for (const family of families) {
       const builder = new PortFrontends(service, port, family, choice);
-      for (const ip of addresses) if (ip.family === family) frontends.push(builder.internal(ip));
+      for (const ip of addresses) {
+        const ours = port.port === DNS_PORT && isAnsweredHere(ip, policy);
+        if (ip.family === family && !ours) frontends.push(builder.internal(ip));
+      }
       for (const { ip, origin } of external) {
         if (ip.family === family) frontends.push(builder.external(ip, origin, policy));
       }

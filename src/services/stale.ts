@@ -1,5 +1,6 @@
 import type { Family } from "../lib/ip.ts";
-import type { Installed, ServiceTable } from "./table.ts";
+import type { Installed } from "./installed.ts";
+import type { ServiceTable } from "./table.ts";
 
 /** A UDP flow that connection tracking knows, as far as it matters here; ports as numbers, addresses as text. */
 export interface UdpFlow {

@@ -306,6 +306,19 @@ describe("which endpoints", () => {
   });
 });
 
+test("the DNS address at which each node answers itself is not sent elsewhere", () => {
+  const table = new ServiceTable(here, { ...policy, dnsAddresses: [Ip.parse("10.96.0.10")] });
+  table.setService(
+    service("kube-dns", ["10.96.0.10"], ["dns/53/UDP", "metrics/9153:30153"], { type: "NodePort" }),
+  );
+  table.compute();
+  expect([...table.frontends()].map(([id]) => id).sort()).toEqual([
+    "4 10.96.0.10 . tcp . 9153",
+    "4 tcp . 30153",
+  ]);
+  expect(table.elements.of("services-cluster-ips4").size).toBe(0);
+});
+
 describe("changes", () => {
   const write = (table: ServiceTable) =>
     table

@@ -1,16 +1,7 @@
 import type { EndpointSlice, Service } from "../kube/types.ts";
 import { keyOf } from "../kube/types.ts";
 import type { Family } from "../lib/ip.ts";
-import {
-  type Class,
-  DROP,
-  type Entrance,
-  entrances,
-  OUTSIDE,
-  pickChain,
-  REFUSE,
-  rememberChain,
-} from "./classes.ts";
+import { entrances, OUTSIDE, pickChain, rememberChain } from "./classes.ts";
 import { CHAINS, type Change, Elements, inner, setNames } from "./elements.ts";
 import { EndpointChoice, type NodeView, ownAddresses } from "./endpoints.ts";
 import {
@@ -18,9 +9,20 @@ import {
   type Frontend,
   type FrontendPolicy,
   frontendsOf,
+  isAnsweredHere,
   isProxied,
   origins,
 } from "./frontends.ts";
+import {
+  classOf,
+  entranceOf,
+  type Installed,
+  idOf,
+  leavesClients,
+  leavesFlows,
+  slotsOf,
+  verdictOf,
+} from "./installed.ts";
 import { assignSlots } from "./slots.ts";
 
 const SERVICE_NAME = "kubernetes.io/service-name";
@@ -33,13 +35,6 @@ interface Claim {
   readonly service: string;
   readonly created: string;
   readonly frontend: Frontend;
-}
-
-/** A frontend as it stands in the elements. */
-export interface Installed {
-  readonly frontend: Frontend;
-  readonly inside: readonly string[];
-  readonly outside: readonly string[];
 }
 
 /** What a Service had when it was last computed. */
@@ -223,7 +218,9 @@ export class ServiceTable {
     return {
       // They come in the order of precedence, and a Service may want the same twice.
       frontends: new Map(frontends.toReversed().map((frontend) => [idOf(frontend), frontend])),
-      clusterIps: clusterIps(service).map(String),
+      clusterIps: clusterIps(service)
+        .filter((ip) => !isAnsweredHere(ip, this.#policy))
+        .map(String),
       own: ownAddresses(slices, this.#node),
     };
   }
@@ -328,56 +325,8 @@ export class ServiceTable {
   }
 }
 
-/** Names a frontend among all: "4 10.96.0.1 . tcp . 80", "6 tcp . 30080". */
-export function idOf(frontend: Pick<Frontend, "family" | "key">): string {
-  return `${frontend.family} ${frontend.key}`;
-}
-
-/** Where a frontend is entered decides which maps it stands in. */
-export function entranceOf(frontend: Pick<Frontend, "origin">): Entrance {
-  return frontend.origin === "node-port" ? "nodeport" : "service";
-}
-
 function listId(id: string, outside: boolean): string {
   return outside ? `${id} outside` : id;
-}
-
-function slotsOf(installed: Installed | undefined, outside: boolean): readonly string[] {
-  return (outside ? installed?.outside : installed?.inside) ?? [];
-}
-
-/** The class of one of a frontend's lists; undefined where the list is empty. */
-function classOf(installed: Installed, outside: boolean): Class | undefined {
-  const count = slotsOf(installed, outside).length;
-  if (count === 0) return undefined;
-  const { frontend } = installed;
-  const sticky = frontend.affinity > 0;
-  return { entrance: entranceOf(frontend), family: frontend.family, count, outside, sticky };
-}
-
-function verdictOf(installed: Installed, outside: boolean): string {
-  const group = classOf(installed, outside);
-  if (group !== undefined) return `goto ${pickChain(group)}`;
-  const target = outside ? installed.frontend.outside : installed.frontend.inside;
-  return target?.empty === "drop" ? DROP : REFUSE;
-}
-
-/** An endpoint went, or the first came: the kernel may hold flows that lead to nobody. */
-function leavesFlows(before: Installed | undefined, after: Installed | undefined): boolean {
-  const was = new Set([...slotsOf(before, false), ...slotsOf(before, true)]);
-  const is = new Set([...slotsOf(after, false), ...slotsOf(after, true)]);
-  if (was.size === 0) return is.size > 0;
-  return [...was].some((endpoint) => !is.has(endpoint));
-}
-
-/** A client may be remembered at an endpoint that its list has no more, or from a time before this frontend. */
-function leavesClients(before: Installed | undefined, after: Installed | undefined): boolean {
-  if ((before?.frontend.affinity ?? 0) === 0) return (after?.frontend.affinity ?? 0) > 0;
-  if ((before?.frontend.outside === undefined) !== (after?.frontend.outside === undefined)) return true;
-  return [false, true].some((outside) => {
-    const is = new Set(slotsOf(after, outside));
-    return slotsOf(before, outside).some((endpoint) => !is.has(endpoint));
-  });
 }
 
 function precedence(a: Claim, b: Claim): number {

@@ -48,6 +48,7 @@ class Agent {
         clusterCidrs: [Prefix.parse("10.244.0.0/16")],
         serviceCidrs: [Prefix.parse("10.96.0.0/16")],
         nonMasqueradeCidrs: [Prefix.parse("10.0.0.0/8")],
+        clusterDns: [],
       },
       kernel: this.kernel,
       log: silentLog,

@@ -102,7 +102,11 @@ function follow(
     seen = now;
     table.setNode(
       { name: nodeName, zone },
-      { reserved: [...config.clusterCidrs, ...config.serviceCidrs], nodeAddresses: addresses },
+      {
+        reserved: [...config.clusterCidrs, ...config.serviceCidrs],
+        nodeAddresses: addresses,
+        dnsAddresses: config.clusterDns,
+      },
     );
     driver.setPrefixes(pods, config.serviceCidrs);
     changed();
