@@ -1,7 +1,7 @@
 #!/usr/bin/env bun
 /** The executable `weft`: finds the command and loads it alone. */
 import { type Command, exitStatus } from "./commands/command.ts";
-import { UsageError } from "./commands/options.ts";
+import { UsageError } from "./commands/usage.ts";
 import { explain } from "./lib/errors.ts";
 import { didYouMean } from "./lib/suggest.ts";
 import { version } from "./lib/version.ts";

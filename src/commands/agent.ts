@@ -13,8 +13,8 @@ import {
   optionsHelp,
   parseOptions,
   prefixesOption,
-  UsageError,
 } from "./options.ts";
+import { UsageError } from "./usage.ts";
 
 const specs = {
   node: { type: "string", value: "NAME", help: "the name of this machine's Node object (required to run)" },

@@ -4,7 +4,8 @@ import type { LabEvent, LabStatus } from "../lab/model.ts";
 import { InvalidInput, WeftError } from "../lib/errors.ts";
 import { didYouMean } from "../lib/suggest.ts";
 import { type Command, exitStatus } from "./command.ts";
-import { integerOption, optionsHelp, parseOptions, prefixesOption, UsageError } from "./options.ts";
+import { integerOption, optionsHelp, parseOptions, prefixesOption } from "./options.ts";
+import { UsageError } from "./usage.ts";
 
 const upSpecs = {
   nodes: { type: "string", value: "N", help: "how many nodes, 1 to 20", default: "3" },

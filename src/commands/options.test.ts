@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { explain } from "../lib/errors.ts";
-import { integerOption, optionsHelp, parseOptions, prefixesOption, UsageError } from "./options.ts";
+import { integerOption, optionsHelp, parseOptions, prefixesOption } from "./options.ts";
+import { UsageError } from "./usage.ts";
 
 const specs = {
   node: { type: "string", value: "NAME", help: "the node" },

@@ -1,7 +1,8 @@
 import { parseArgs } from "node:util";
-import { InvalidInput, WeftError } from "../lib/errors.ts";
+import { InvalidInput } from "../lib/errors.ts";
 import { Prefix } from "../lib/prefix.ts";
 import { didYouMean } from "../lib/suggest.ts";
+import { UsageError } from "./usage.ts";
 
 /** One option of a command: its help and how it is written. */
 export interface OptionSpec {
@@ -26,13 +27,6 @@ export type OptionValues<S extends OptionSpecs> = {
       ? boolean
       : string;
 };
-
-/** The command line is wrong; the exit status is 2. */
-export class UsageError extends WeftError {
-  constructor(message: string, remedy?: string) {
-    super("usage", message, remedy === undefined ? {} : { remedy });
-  }
-}
 
 /**
  * Reads a command line by a table of options. What follows `--` is kept apart in `rest`. Throws {@link UsageError}

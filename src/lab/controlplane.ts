@@ -5,7 +5,7 @@ import { createKubeClient, type KubeClient } from "../kube/index.ts";
 import type { Log } from "../lib/log.ts";
 import { Prefix } from "../lib/prefix.ts";
 import { apiAddress, fabric } from "./fabric.ts";
-import type { LabOptions } from "./lab.ts";
+import type { LabOptions } from "./model.ts";
 import { files, sharedDir } from "./paths.ts";
 
 /** The lab's control plane: the embedded API server and its controllers. */

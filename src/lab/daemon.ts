@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { InvalidInput, WeftError } from "../lib/errors.ts";
 import { selfCommand } from "../lib/self.ts";
-import type { LabOptions } from "./lab.ts";
+import type { LabOptions } from "./model.ts";
 import { files, labDir, makeDir } from "./paths.ts";
 
 /** What `lab.json` in the lab's folder says. */

@@ -3,7 +3,8 @@ import { systemClock } from "../lib/clock.ts";
 import { createLog, type Log } from "../lib/log.ts";
 import * as ffi from "../linux/ffi.ts";
 import { startControl } from "./control.ts";
-import { Lab, type LabOptions } from "./lab.ts";
+import { Lab } from "./lab.ts";
+import type { LabOptions } from "./model.ts";
 import { sharedDir } from "./paths.ts";
 
 const MS_BIND = 0x1000;

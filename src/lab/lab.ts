@@ -10,24 +10,12 @@ import { type NodePeer, type PodPeer, planChecks, runCheck, type Scene, unbalanc
 import { type LabControlPlane, startLabControlPlane } from "./controlplane.ts";
 import { createFabric } from "./fabric.ts";
 import { kubeletPort } from "./kubelet/serve.ts";
-import type { Caller, LabEvent, LabStatus } from "./model.ts";
+import type { Caller, LabEvent, LabOptions, LabStatus } from "./model.ts";
 import { type ClusterSettings, LabNode } from "./node.ts";
 import { Outside } from "./outside.ts";
 import { files, makeDir, sharedDir } from "./paths.ts";
 import { collectStatus, gatewaysOf } from "./status.ts";
 import { type Stage, tellStory } from "./story.ts";
-
-export interface LabOptions {
-  nodes: number;
-  clusterCidrs: string[];
-  serviceCidrs: string[];
-  clusterDns: string[];
-  clusterDomain: string;
-  /** Where the API server is reached from the host: a port of 127.0.0.1. */
-  hostApiPort: number;
-  /** The path of the kubeconfig as the host sees it. */
-  hostKubeconfig: string;
-}
 
 const readyDeadline = 60_000;
 

@@ -1,5 +1,18 @@
 import type { EchoAnswer } from "./echo.ts";
 
+/** What the user asks of a lab, checked. */
+export interface LabOptions {
+  nodes: number;
+  clusterCidrs: string[];
+  serviceCidrs: string[];
+  clusterDns: string[];
+  clusterDomain: string;
+  /** Where the API server is reached from the host: a port of 127.0.0.1. */
+  hostApiPort: number;
+  /** The path of the kubeconfig as the host sees it. */
+  hostKubeconfig: string;
+}
+
 /** What a lab is made of; the answer of its control socket to `GET /status`. */
 export interface LabStatus {
   phase: "starting" | "ready" | "stopping";

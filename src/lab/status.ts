@@ -4,8 +4,7 @@ import type { Node, Pod, Service } from "../kube/types.ts";
 import { version } from "../lib/version.ts";
 import { openKernel } from "../linux/kernel.ts";
 import { fabric, hostAddresses } from "./fabric.ts";
-import type { LabOptions } from "./lab.ts";
-import type { LabStatus, NodeStatus, PodSummary, ServiceStatus } from "./model.ts";
+import type { LabOptions, LabStatus, NodeStatus, PodSummary, ServiceStatus } from "./model.ts";
 import type { LabNode } from "./node.ts";
 
 /** What the status is made from. */
