@@ -1,11 +1,10 @@
 import type { AttachmentKey } from "../cni/plugin.ts";
 import type { Prefix } from "../lib/prefix.ts";
 import { isBusy, isNotFound } from "../linux/errors.ts";
-import type { Chain, Element, Expression, NftMap, Rule } from "../linux/nftables/index.ts";
-import { Nftables, Transaction } from "../linux/nftables/index.ts";
+import { ip, ip6, ipOf, is, masquerade, returnVerdict, rule, vmap } from "../linux/nftables/expr.ts";
+import { type Chain, type Element, Nftables, type NftMap, Transaction } from "../linux/nftables/index.ts";
 import { type Attachment, commentOf, isOfNetwork } from "./attachment.ts";
 import { masqueradeChain, masqueradeMap } from "./masquerade.ts";
-import { daddrIn, ofFamily, returns, saddrVerdict } from "./nft-rules.ts";
 import { elementsOf, removeEmptyTable, table } from "./nft-table.ts";
 
 /*
@@ -33,25 +32,22 @@ export function addMasqueradeStructure(networks: readonly Prefix[]): void {
   const transaction = new Transaction(table)
     .add({ kind: "table", ...table }, mapOf(4), mapOf(6), postrouting)
     .flush({ kind: "chain", name: postrouting.name })
-    .add(rule(postrouting.name, ...ofFamily(4), ...saddrVerdict(4, masqueradeMap(4))))
-    .add(rule(postrouting.name, ...ofFamily(6), ...saddrVerdict(6, masqueradeMap(6))));
+    .add(rule(table.family, postrouting.name, vmap(ip.saddr, mapOf(4))))
+    .add(rule(table.family, postrouting.name, vmap(ip6.saddr, mapOf(6))));
   for (const network of networks) addNetwork(transaction, network);
   nft.apply(transaction);
 }
 
 function addNetwork(transaction: Transaction, network: Prefix): void {
   const chain = masqueradeChain(network);
+  const { daddr } = ipOf(network.family);
   const multicast = network.family === 4 ? "224.0.0.0/4" : "ff00::/8";
   transaction
     .add({ kind: "chain", name: chain })
     .flush({ kind: "chain", name: chain })
-    .add(rule(chain, ...ofFamily(network.family), ...daddrIn(String(network)), returns))
-    .add(rule(chain, ...ofFamily(network.family), ...daddrIn(multicast), returns))
-    .add(rule(chain, { name: "masq" }));
-}
-
-function rule(chain: string, ...expressions: Expression[]): Rule {
-  return { kind: "rule", chain, expressions };
+    .add(rule(table.family, chain, is(daddr, String(network)), returnVerdict))
+    .add(rule(table.family, chain, is(daddr, multicast), returnVerdict))
+    .add(rule(table.family, chain, masquerade()));
 }
 
 /** Removes whatever an attachment has, wherever its addresses were. */

@@ -1,0 +1,125 @@
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { CniError, cniErrorCode } from "./errors.ts";
+import { Fields, isJsonObject, type JsonObject } from "./fields.ts";
+
+/** libcni's own folder. */
+export const defaultCacheDir = "/var/lib/cni";
+const kind = "cniCacheV1";
+
+/** What libcni remembers of an attachment. */
+export interface CachedAttachment {
+  network: string;
+  containerId: string;
+  ifname: string;
+  netns: string;
+  args: readonly (readonly [key: string, value: string])[];
+  capabilityArgs: JsonObject;
+  /** The configuration list as it was at ADD. */
+  config: string;
+  /** The result of ADD, with its cniVersion. */
+  result: JsonObject;
+}
+
+type Key = Pick<CachedAttachment, "network" | "containerId" | "ifname">;
+
+/** Results of ADD, kept in libcni's format and place, so that either goes on with the other's. */
+export class ResultCache {
+  readonly #dir: string;
+
+  constructor(cacheDir: string = defaultCacheDir) {
+    this.#dir = join(cacheDir, "results");
+  }
+
+  #file({ network, containerId, ifname }: Key): string {
+    return join(this.#dir, `${network}-${containerId}-${ifname}`);
+  }
+
+  /** Throws a {@link CniError} of code 5. */
+  write(attachment: CachedAttachment): void {
+    const { network, containerId, ifname, netns, args, capabilityArgs, config, result } = attachment;
+    const text = JSON.stringify({
+      kind,
+      containerId,
+      config: Buffer.from(config).toString("base64"),
+      ifName: ifname,
+      networkName: network,
+      ...(netns === "" ? {} : { netns }),
+      ...(args.length === 0 ? {} : { cniArgs: args }),
+      ...(Object.keys(capabilityArgs).length === 0 ? {} : { capabilityArgs }),
+      result,
+    });
+    const file = this.#file(attachment);
+    try {
+      mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
+      // libcni overwrites in place; a rename leaves no half of it behind.
+      const draft = `${file}.draft-${process.pid}`;
+      writeFileSync(draft, text, { mode: 0o600 });
+      renameSync(draft, file);
+    } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code;
+      throw new CniError(cniErrorCode.io, `cannot keep the result in ${file} (${code})`, {
+        cause: error,
+        remedy: "Check the cache folder, its permissions and the free space there",
+      });
+    }
+  }
+
+  /** Undefined where nothing usable is kept. */
+  read(key: Key): CachedAttachment | undefined {
+    return readEntry(this.#file(key));
+  }
+
+  /** Nothing to remove is fine. */
+  remove(key: Key): void {
+    rmSync(this.#file(key), { force: true });
+  }
+
+  /** Every attachment, in lexicographic order of the files. */
+  list(): CachedAttachment[] {
+    let names: string[];
+    try {
+      names = readdirSync(this.#dir).sort();
+    } catch {
+      return [];
+    }
+    return names.flatMap((name) => {
+      if (name.includes(".draft-")) return [];
+      const entry = readEntry(join(this.#dir, name));
+      return entry === undefined ? [] : [entry];
+    });
+  }
+}
+
+function readEntry(file: string): CachedAttachment | undefined {
+  try {
+    const value: unknown = JSON.parse(readFileSync(file, "utf8"));
+    return isJsonObject(value) ? parseEntry(new Fields(value)) : undefined;
+  } catch {
+    // Not there, cut short by a kill, or not libcni's: as libcni, go on without.
+    return undefined;
+  }
+}
+
+function parseEntry(fields: Fields): CachedAttachment | undefined {
+  if (fields.string("kind") !== kind) return undefined;
+  const args = fields.get("cniArgs");
+  const result = fields.object("result")?.raw;
+  if (result === undefined) return undefined;
+  return {
+    network: fields.string("networkName") ?? "",
+    containerId: fields.string("containerId") ?? "",
+    ifname: fields.string("ifName") ?? "",
+    netns: fields.string("netns") ?? "",
+    args: Array.isArray(args) ? args.filter(isPair) : [],
+    capabilityArgs: fields.object("capabilityArgs")?.raw ?? {},
+    config: Buffer.from(fields.string("config") ?? "", "base64").toString("utf8"),
+    result,
+  };
+}
+
+function isPair(value: unknown): value is [string, string] {
+  return (
+    Array.isArray(value) && value.length === 2 && typeof value[0] === "string" && typeof value[1] === "string"
+  );
+}

@@ -1,0 +1,140 @@
+import { CniError, cniErrorCode } from "../cni/errors.ts";
+import type { Fields } from "../cni/fields.ts";
+import type { NetworkConfig, PluginRequest } from "../cni/plugin.ts";
+import { InvalidInput } from "../lib/errors.ts";
+import type { Ip } from "../lib/ip.ts";
+import type { Prefix } from "../lib/prefix.ts";
+import { didYouMean } from "../lib/suggest.ts";
+
+/** The keys of a portmap configuration. */
+export const portmapKeys = [
+  "snat",
+  "backend",
+  "conditionsV4",
+  "conditionsV6",
+  "masqAll",
+  "markMasqBit",
+  "externalSetMarkChain",
+] as const;
+
+/** Transport protocols by their IP protocol numbers. */
+const protocols = { tcp: 6, udp: 17, sctp: 132 } as const;
+export const udp = protocols.udp;
+
+/** The reference's: Kubernetes itself uses 14 and 15. */
+const defaultMarkBit = 13;
+
+/** A port of the host that leads to a port of the container. */
+export interface PortMapping {
+  /** The IP protocol's number. */
+  protocol: number;
+  hostPort: number;
+  containerPort: number;
+  /** Only at this address of the host. The unspecified address means all of its family. */
+  hostIp?: Ip;
+}
+
+/** What the portmap plugin is asked to do. */
+export interface PortmapConfig {
+  mappings: PortMapping[];
+  /** Masquerade connections that would not find their way back: from the container's own network and from localhost. */
+  snat: boolean;
+  /** Masquerade all connections. */
+  masqAll: boolean;
+  /** The bit of the packet mark that says so. */
+  markBit: number;
+  conditions: Readonly<Record<4 | 6, readonly string[]>>;
+}
+
+/** Reads a portmap configuration. Throws {@link InvalidInput} or a {@link CniError} that names the key. */
+export function parsePortmapConfig({ config: { fields } }: PluginRequest): PortmapConfig {
+  refuseUnsupported(fields);
+  return {
+    mappings: parseMappings(fields.object("runtimeConfig")?.objects("portMappings") ?? []),
+    snat: fields.boolean("snat") ?? true,
+    masqAll: fields.boolean("masqAll") ?? false,
+    markBit: fields.integer("markMasqBit", 0, 31) ?? defaultMarkBit,
+    conditions: { 4: fields.strings("conditionsV4") ?? [], 6: fields.strings("conditionsV6") ?? [] },
+  };
+}
+
+function refuseUnsupported(fields: Fields): void {
+  const chain = fields.string("externalSetMarkChain");
+  if (chain !== undefined) {
+    const problem =
+      fields.get("markMasqBit") === undefined
+        ? `externalSetMarkChain: "${chain}" is not supported`
+        : "Cannot specify externalSetMarkChain and markMasqBit";
+    throw new CniError(cniErrorCode.unsupportedField, problem, {
+      remedy: "It names a chain of iptables; ports are mapped by nftables. Leave it out",
+    });
+  }
+  const backend = fields.string("backend");
+  if (backend !== undefined && backend !== "" && backend !== "nftables") {
+    throw new CniError(cniErrorCode.unsupportedField, `backend: "${backend}" is not supported`, {
+      remedy: 'Leave the key out or set it to "nftables"',
+    });
+  }
+}
+
+function parseMappings(items: Fields[]): PortMapping[] {
+  const mappings: PortMapping[] = [];
+  for (const item of items) {
+    const mapping = parseMapping(item);
+    const twin = mappings.find((other) => isSamePort(other, mapping));
+    if (twin === undefined) mappings.push(mapping);
+    else if (twin.containerPort !== mapping.containerPort) {
+      throw new InvalidInput(item.at("hostPort"), mapping.hostPort, "is mapped twice, to different ports");
+    }
+  }
+  return mappings;
+}
+
+function isSamePort(a: PortMapping, b: PortMapping): boolean {
+  return a.protocol === b.protocol && a.hostPort === b.hostPort && String(a.hostIp) === String(b.hostIp);
+}
+
+function parseMapping(item: Fields): PortMapping {
+  const port = (name: string) => {
+    const value = item.integer(name, 1, 65535);
+    if (value === undefined) throw new InvalidInput(item.at(name), value, "is missing");
+    return value;
+  };
+  const name = (item.string("protocol") || "tcp").toLowerCase();
+  if (!Object.hasOwn(protocols, name)) {
+    throw new InvalidInput(
+      item.at("protocol"),
+      name,
+      `is not a transport protocol${didYouMean(name, Object.keys(protocols))}`,
+      { remedy: "Use tcp, udp or sctp" },
+    );
+  }
+  const hostIp = item.ip("hostIP");
+  return {
+    protocol: protocols[name as keyof typeof protocols],
+    hostPort: port("hostPort"),
+    containerPort: port("containerPort"),
+    ...(hostIp === undefined ? {} : { hostIp }),
+  };
+}
+
+/**
+ * The container's addresses by prevResult, one of each family: those of interface `ifname` in a sandbox, or of no named
+ * interface.
+ */
+export function containerAddresses(config: NetworkConfig, ifname: string): Prefix[] {
+  const { prevResult } = config;
+  const found: Prefix[] = [];
+  for (const { address, interface: index } of prevResult?.ips ?? []) {
+    if (found.some(({ family }) => family === address.family)) continue;
+    const described = index === undefined ? undefined : prevResult?.interfaces[index];
+    if (described !== undefined && (described.name !== ifname || described.sandbox === undefined)) continue;
+    found.push(address);
+  }
+  return found;
+}
+
+/** True where the mapping concerns containers' addresses of this family. */
+export function isOfFamily({ hostIp }: PortMapping, family: 4 | 6): boolean {
+  return hostIp === undefined || hostIp.family === family;
+}

@@ -1,0 +1,197 @@
+import type { Prefix } from "../lib/prefix.ts";
+import { isBusy, isNotFound } from "../linux/errors.ts";
+import {
+  dnat,
+  drop,
+  fib,
+  ip,
+  ipOf,
+  is,
+  isNot,
+  jump,
+  type Key,
+  masked,
+  masquerade,
+  meta,
+  rule,
+  type Statement,
+  setBits,
+  th,
+  vmap,
+} from "../linux/nftables/expr.ts";
+import { type Chain, type Element, Nftables, type NftMap, Transaction } from "../linux/nftables/index.ts";
+import { elementsOf, removeEmptyTable, table } from "./nft-table.ts";
+import { parseConditions } from "./portmap-conditions.ts";
+import type { PortmapConfig } from "./portmap-config.ts";
+import { dnatMapName, groupOf, type PortmapGroup, snatChainName, snatMapName } from "./portmap-elements.ts";
+
+/*
+ * The structure around the elements of portmap-elements.ts, and what looks through all of them.
+ */
+
+const raw = -300;
+const dstnat = -100;
+const srcnat = 100;
+const families = [4, 6] as const;
+
+function keyTypes(family: 4 | 6, byAddress: boolean): NftMap["key"] {
+  const service = ["inet_proto", "inet_service"] as const;
+  return byAddress ? [addressType(family), ...service] : service;
+}
+
+function addressType(family: 4 | 6): "ipv4_addr" | "ipv6_addr" {
+  return family === 4 ? "ipv4_addr" : "ipv6_addr";
+}
+
+function dnatMap(family: 4 | 6, byAddress: boolean, group: PortmapGroup): NftMap {
+  return {
+    kind: "map",
+    name: dnatMapName(family, byAddress, group),
+    key: keyTypes(family, byAddress),
+    data: [addressType(family), "inet_service"],
+  };
+}
+
+function snatMap(family: 4 | 6, byAddress: boolean, group: PortmapGroup): NftMap {
+  return {
+    kind: "map",
+    name: snatMapName(family, byAddress, group),
+    key: keyTypes(family, byAddress),
+    data: "verdict",
+  };
+}
+
+function baseChain(
+  name: string,
+  hook: Chain["hook"] & string,
+  priority: number,
+  type: Chain["type"] & string,
+): Chain {
+  return { kind: "chain", name, type, hook, priority };
+}
+
+/** Makes table, maps and chains for a configuration and the networks of its containers. Safe to repeat. */
+export function addPortmapStructure(config: PortmapConfig, networks: readonly Prefix[]): void {
+  const group = groupOf(config);
+  const transaction = new Transaction(table).add({ kind: "table", ...table });
+  for (const family of families) {
+    for (const byAddress of [true, false]) {
+      transaction.add(dnatMap(family, byAddress, group), snatMap(family, byAddress, group));
+    }
+  }
+  addDispatch(transaction, config, group);
+  addGuard(transaction);
+  for (const network of config.snat ? networks : []) addSnat(transaction, network, config.markBit);
+  using nft = new Nftables();
+  nft.apply(transaction);
+}
+
+/** Adds a chain, or empties the one that is there, and gives it its rules. */
+function setChain(transaction: Transaction, chain: Chain, rules: readonly (readonly Statement[])[]): void {
+  transaction
+    .add(chain)
+    .flush({ kind: "chain", name: chain.name })
+    .add(...rules.map((statements) => rule(table.family, chain.name, ...statements)));
+}
+
+function addDispatch(transaction: Transaction, config: PortmapConfig, group: PortmapGroup): void {
+  const main = `portmap${group.suffix}`;
+  const rules: Statement[][] = [];
+  for (const family of families) {
+    const keys: [boolean, Key][] = [
+      [true, [ipOf(family).daddr, meta.l4proto, th.dport]],
+      [false, [meta.l4proto, th.dport]],
+    ];
+    const ofFamily = is(meta.nfproto, family === 4 ? "ipv4" : "ipv6");
+    for (const [byAddress, key] of keys) rules.push([ofFamily, vmap(key, snatMap(family, byAddress, group))]);
+    for (const [byAddress, key] of keys) {
+      rules.push([ofFamily, dnat(family, { key, map: dnatMap(family, byAddress, group) })]);
+    }
+  }
+  setChain(transaction, { kind: "chain", name: main }, rules);
+  const entry = families.map((family) => [
+    is(meta.nfproto, family === 4 ? "ipv4" : "ipv6"),
+    ...parseConditions(config.conditions[family], family),
+    // Only what is meant for this host: ports of other hosts are none of ours.
+    is(fib(["daddr"], "type"), "local"),
+    jump(main),
+  ]);
+  for (const hook of ["prerouting", "output"] as const) {
+    setChain(transaction, baseChain(`portmap-${hook}${group.suffix}`, hook, dstnat, "nat"), entry);
+  }
+}
+
+/** With route_localnet, neighbours could reach what listens at 127.0.0.1 alone (CVE-2020-8558). */
+function addGuard(transaction: Transaction): void {
+  setChain(transaction, baseChain("portmap-guard", "prerouting", raw, "filter"), [
+    [isNot(meta.iifname, "lo"), is(ip.daddr, "127.0.0.0/8"), drop],
+  ]);
+}
+
+/** Marks connections from a container's own network, whose answers would not come by this host, and from localhost. */
+function addSnat(transaction: Transaction, network: Prefix, markBit: number): void {
+  const { family } = network;
+  const bit = 2 ** markBit;
+  const { saddr } = ipOf(family);
+  const rules: Statement[][] = [];
+  if (network.length === 0) rules.push([setBits(meta.mark, bit)]);
+  else rules.push([is(saddr, String(network)), setBits(meta.mark, bit)]);
+  if (family === 4 && network.length > 0) rules.push([is(saddr, "127.0.0.0/8"), setBits(meta.mark, bit)]);
+  setChain(transaction, { kind: "chain", name: snatChainName(network, markBit) }, rules);
+  setChain(transaction, baseChain(`portmap-masquerade-${markBit}`, "postrouting", srcnat, "nat"), [
+    [is(masked(meta.mark, bit), bit), masquerade()],
+  ]);
+}
+
+/**
+ * Removes the elements that a condition is true for, of all groups; then the chains that nothing leads to any more, and
+ * the table when it is empty.
+ */
+export function removePortmap(isGone: (element: Element) => boolean): void {
+  using nft = new Nftables();
+  const maps = listMaps(nft);
+  const transaction = new Transaction(table);
+  for (const map of maps) transaction.destroyElements(map, (map.elements ?? []).filter(isGone));
+  nft.apply(transaction);
+  removeUnusedSnatChains(nft, maps);
+  removeEmptyTable(nft);
+}
+
+/** The maps of this plugin with their elements. */
+function listMaps(nft: Nftables): NftMap[] {
+  try {
+    return nft
+      .dump(table)
+      .sets.flatMap((set) => (set.kind === "map" && set.name.startsWith("portmap") ? [set] : []));
+  } catch (error) {
+    if (isNotFound(error)) return [];
+    throw error;
+  }
+}
+
+function removeUnusedSnatChains(nft: Nftables, maps: readonly NftMap[]): void {
+  const used = new Set<string>();
+  for (const map of maps) {
+    for (const { data } of elementsOf(nft, map)) {
+      if (typeof data === "object" && "chain" in data && data.chain !== undefined) used.add(data.chain);
+    }
+  }
+  for (const { name } of listChains(nft)) {
+    if (!name.startsWith("portmap-snat-") || used.has(name)) continue;
+    try {
+      nft.apply(new Transaction(table).delete({ kind: "chain", name }));
+    } catch (error) {
+      // In use again, or gone.
+      if (!isBusy(error) && !isNotFound(error)) throw error;
+    }
+  }
+}
+
+function listChains(nft: Nftables): Chain[] {
+  try {
+    return nft.dump(table).chains;
+  } catch (error) {
+    if (isNotFound(error)) return [];
+    throw error;
+  }
+}
