@@ -31,10 +31,13 @@ export class FakeTable {
   readonly chains: Map<string, FakeChain>;
   readonly sets: Map<string, FakeSet>;
   readonly counters: Map<string, Counter>;
+  /** Follow the jumps after each rule and verdict, to find the one that leads astray. */
+  readonly #validating: boolean;
   #handles: number;
 
-  constructor(table: Table, from?: FakeTable) {
+  constructor(table: Table, validating: boolean, from?: FakeTable) {
     this.table = table;
+    this.#validating = validating;
     this.chains = new Map(
       from && [...from.chains].map(([name, { chain, rules }]) => [name, { chain, rules: [...rules] }]),
     );
@@ -45,8 +48,17 @@ export class FakeTable {
     this.#handles = from === undefined ? 0 : from.#handles;
   }
 
-  copy(): FakeTable {
-    return new FakeTable(this.table, this);
+  copy(validating: boolean): FakeTable {
+    return new FakeTable(this.table, validating, this);
+  }
+
+  /** Throws where a jump leads where it must not. */
+  validate(): void {
+    validateTable(this);
+  }
+
+  #validateNow(): void {
+    if (this.#validating) validateTable(this);
   }
 
   #handle(): number {
@@ -87,7 +99,7 @@ export class FakeTable {
       position === undefined ? (insert ? 0 : rules.length) : placeOf(rules, position) + (insert ? 0 : 1);
     const handle = this.#handle();
     rules.splice(at, 0, this.#checked(rule, handle));
-    validateTable(this);
+    this.#validateNow();
     return handle;
   }
 
@@ -96,7 +108,7 @@ export class FakeTable {
     const at = placeOf(rules, rule.handle);
     const handle = this.#handle();
     rules.splice(at, 1, this.#checked(rule, handle));
-    validateTable(this);
+    this.#validateNow();
     return handle;
   }
 
@@ -175,7 +187,7 @@ export class FakeTable {
     const { data } = element;
     if (data !== undefined && typeof data === "object" && "verdict" in data) this.#checkVerdict(data);
     elements.add(element, exclusive);
-    if (set.kind === "map" && set.data === "verdict") validateTable(this);
+    if (set.kind === "map" && set.data === "verdict") this.#validateNow();
   }
 
   /** False where there is no such element. */

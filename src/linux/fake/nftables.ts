@@ -49,11 +49,9 @@ export class FakeNftables implements NftablesApi {
     if (options.generation !== undefined && options.generation !== this.#generation) {
       throw new NftError("apply transaction", `to table ${table.family} ${table.name}`, errno.ERESTART);
     }
-    const state = new State(this.#tables, this.#tableHandles);
-    const failures = transaction.operations.flatMap((operation, index) => {
-      const failure = state.perform(operation, table);
-      return failure === undefined ? [] : [{ ...failure, index }];
-    });
+    // As the kernel does: jumps are followed at the end, and only when that fails after each operation, to name one.
+    let { state, failures } = this.#attempt(transaction, false);
+    if (failures.length === 0 && !state.isValid()) ({ state, failures } = this.#attempt(transaction, true));
     if (failures.length > 0) throw this.#errorOf(transaction, failures);
     this.#tables = state.tables;
     this.#tableHandles = state.tableHandles;
@@ -65,6 +63,15 @@ export class FakeNftables implements NftablesApi {
     return report === true
       ? { generation: this.#generation, handles: state.handles }
       : { generation: undefined, handles: new Map() };
+  }
+
+  #attempt({ operations, table }: Transaction, validating: boolean): { state: State; failures: Failure[] } {
+    const state = new State(this.#tables, this.#tableHandles, validating);
+    const failures = operations.flatMap((operation, index) => {
+      const failure = state.perform(operation, table);
+      return failure === undefined ? [] : [{ ...failure, index }];
+    });
+    return { state, failures };
   }
 
   #errorOf({ operations, table }: Transaction, failures: readonly Failure[]): NftError {
@@ -121,10 +128,23 @@ class State {
   readonly handles = new Map<NftObject, number>();
   tableHandles: number;
   readonly #copied = new Set<string>();
+  readonly #validating: boolean;
 
-  constructor(tables: ReadonlyMap<string, FakeTable>, tableHandles: number) {
+  constructor(tables: ReadonlyMap<string, FakeTable>, tableHandles: number, validating: boolean) {
     this.tables = new Map(tables);
     this.tableHandles = tableHandles;
+    this.#validating = validating;
+  }
+
+  /** True where no jump in the changed tables leads astray. */
+  isValid(): boolean {
+    try {
+      for (const name of this.#copied) this.tables.get(name)?.validate();
+      return true;
+    } catch (error) {
+      if (error instanceof Refused) return false;
+      throw error;
+    }
   }
 
   /** Does one operation, or says why not. */
@@ -210,7 +230,7 @@ class State {
       this.tableHandles += 1;
       const { flags, ...rest } = table;
       const made = { ...rest, ...(flags?.length ? { flags } : {}), handle: this.tableHandles };
-      this.tables.set(name, new FakeTable(made));
+      this.tables.set(name, new FakeTable(made, this.#validating));
       this.#copied.add(name);
       return;
     }
@@ -274,7 +294,7 @@ class State {
     const table = this.tables.get(name);
     if (table === undefined) throw new Refused(errno.ENOENT);
     if (this.#copied.has(name)) return table;
-    const copy = table.copy();
+    const copy = table.copy(this.#validating);
     this.tables.set(name, copy);
     this.#copied.add(name);
     return copy;

@@ -1,3 +1,4 @@
+import { errno } from "../errno.ts";
 import { MalformedMessage, type Writer } from "../netlink/codec.ts";
 import {
   isErrorMessage,
@@ -130,6 +131,13 @@ export class Batch {
         throw new MalformedMessage("a rule without a handle");
       this.#handles.set(operation.object as NftObject, handle);
     }
+  }
+
+  /** True where a deletion that may find nothing found nothing: its object is not there, though what holds it is. */
+  isAbsence({ message: sent, errno: value, attributes, offset }: Refusal): boolean {
+    if (sent === undefined || value !== errno.ENOENT || offset === undefined) return false;
+    if (this.#transaction.operations[sent.operation]?.op !== "destroy") return false;
+    return /^(name|handle|elements\b.*)$/.test(nameAttribute(attributes, offset, sent.schema).path);
   }
 
   /** What the kernel reported of a batch without refusals. */

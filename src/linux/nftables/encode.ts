@@ -43,7 +43,7 @@ export interface OutMessage {
 }
 
 export interface EncodeOptions {
-  /** False for kernels before 6.3, which have no NFT_MSG_DESTROY*: deletions one by one, to see which are not there. */
+  /** False for kernels before 6.3, which have no NFT_MSG_DESTROY*: deletions one by one, to see which find nothing. */
   readonly destroy: boolean;
 }
 
@@ -244,8 +244,10 @@ class Encoder {
         return [this.#message(type, 0, counterAttributes, value)];
       }
       case "elements": {
-        const type = destroy ? message.DESTROYSETELEM : message.DELSETELEM;
-        return this.#elements(object.set, object.elements, type, 0, ifThere && !destroy);
+        // Of an interval that is not there, the kernel would destroy an end that belongs to another one.
+        const whole = destroy && !isIntervalSet(object.set);
+        const type = whole ? message.DESTROYSETELEM : message.DELSETELEM;
+        return this.#elements(object.set, object.elements, type, 0, ifThere && !whole);
       }
     }
   }
@@ -284,6 +286,11 @@ function writeElement(
       },
     );
   }
+}
+
+/** True for sets whose intervals are two elements each; ranges of concatenations are one. */
+function isIntervalSet({ key, flags }: NftSet | NftMap): boolean {
+  return typeof key === "string" && (flags?.includes("interval") ?? false);
 }
 
 function listWriter(value: Value<typeof elementListAttributes>, body: Uint8Array): (writer: Writer) => void {

@@ -37,6 +37,11 @@ export const message = {
   DESTROYOBJ: subsystem(31),
 } as const;
 
+/** True for messages that kernels before 6.3 do not know. */
+export function isDestroyMessage(type: number): boolean {
+  return type >= message.DESTROYTABLE;
+}
+
 function subsystem(type: number): number {
   return (NFNL_SUBSYS_NFTABLES << 8) | type;
 }

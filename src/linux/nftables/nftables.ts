@@ -13,6 +13,7 @@ import {
   elementListAttributes,
   families,
   generationAttributes,
+  isDestroyMessage,
   message,
   readAttributes,
   ruleAttributes,
@@ -43,6 +44,11 @@ export interface NftablesApi {
   close(): void;
 }
 
+// The answer to a message that the kernel has no handler for.
+function isUnknownMessage({ message: sent, errno: value }: Refusal): boolean {
+  return sent !== undefined && isDestroyMessage(sent.type) && value === errno.EINVAL;
+}
+
 /** nf_tables by netlink. The socket is opened at the first use and stays in its namespace. Everything is synchronous. */
 export class Nftables implements NftablesApi {
   readonly #netns: NetnsRef | undefined;
@@ -67,36 +73,20 @@ export class Nftables implements NftablesApi {
       if (messages.length === 0) return batch.applied();
       const refusals = batch.exchange(this.#open, this.#writer);
       if (refusals.length === 0) return batch.applied();
-      const rest = this.#withoutDestroy(transaction, messages, refusals);
-      if (rest === undefined) throw batch.errorOf(refusals);
-      messages = rest;
+      if (this.#destroy && refusals.some(isUnknownMessage)) {
+        this.#destroy = false;
+        messages = this.#encode(transaction);
+      } else {
+        const others = refusals.filter((refusal) => !batch.isAbsence(refusal));
+        if (others.length > 0) throw batch.errorOf(others);
+        const absent = new Set(refusals.map((refusal) => refusal.message));
+        messages = messages.filter((candidate) => !absent.has(candidate));
+      }
     }
   }
 
   #encode(transaction: Transaction): OutMessage[] {
     return encodeOperations(transaction.operations, transaction.table, { destroy: this.#destroy });
-  }
-
-  /**
-   * The messages to try instead, where all refusals come from a kernel that cannot destroy: first with deletions in the
-   * place of destructions, then without those that found nothing.
-   */
-  #withoutDestroy(
-    transaction: Transaction,
-    messages: readonly OutMessage[],
-    refusals: readonly Refusal[],
-  ): OutMessage[] | undefined {
-    const isDestroy = ({ message: sent }: Refusal) =>
-      sent !== undefined && transaction.operations[sent.operation]?.op === "destroy";
-    if (!refusals.every(isDestroy)) return undefined;
-    if (this.#destroy) {
-      if (!refusals.every((refusal) => refusal.errno === errno.EINVAL)) return undefined;
-      this.#destroy = false;
-      return this.#encode(transaction);
-    }
-    if (!refusals.every((refusal) => refusal.errno === errno.ENOENT)) return undefined;
-    const absent = new Set(refusals.map((refusal) => refusal.message));
-    return messages.filter((candidate) => !absent.has(candidate));
   }
 
   dump(table: TableRef): Ruleset {
