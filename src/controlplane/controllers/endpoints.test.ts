@@ -338,6 +338,31 @@ describe.each(["fake", "embedded"] as const)("on the %s server", (kind) => {
     await eventually(slices, (list) => shown(list) === "10.0.0.1 true");
   });
 
+  test("what is written by hand for a Service without selector is mirrored, until it is written no more", async () => {
+    const metadata = { name: "red", namespace: "default" };
+    const ports = [{ name: "web", port: 80 }];
+    await kube.create(resources.services, { metadata, spec: { ports, ipFamilies: ["IPv4"] } });
+    const written = {
+      metadata,
+      subsets: [{ addresses: [{ ip: "192.0.2.1" }], ports: [{ name: "web", port: 8080 }] }],
+    };
+    await kube.create(resources.endpoints, written);
+    const [slice] = await eventually(slices, (list) => shown(list) === "192.0.2.1 true");
+    expect(slice).toMatchObject({
+      addressType: "IPv4",
+      metadata: { labels: { "kubernetes.io/service-name": "red" }, ownerReferences: [{ kind: "Endpoints" }] },
+      ports: [{ name: "web", port: 8080, protocol: "TCP" }],
+    });
+    const subsets = [{ notReadyAddresses: [{ ip: "192.0.2.1" }, { ip: "192.0.2.2" }] }];
+    await kube.update(resources.endpoints, { ...written, subsets });
+    await eventually(slices, (list) => shown(list) === "192.0.2.1 false, 192.0.2.2 false");
+    await kube.patch(resources.endpoints, metadata, {
+      type: "merge",
+      body: { metadata: { labels: { "endpointslice.kubernetes.io/skip-mirror": "true" } } },
+    });
+    await eventually(slices, (list) => list.length === 0);
+  });
+
   test("Services without selector, and ExternalName, are left alone", async () => {
     const { selector: _, ...spec } = service().spec;
     await kube.create(resources.services, { metadata: { name: "red", namespace: "default" }, spec });

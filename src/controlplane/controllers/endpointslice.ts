@@ -5,12 +5,11 @@ import type { Controller, ControllerContext } from "./controller.ts";
 import { endpointGroups, endpointSubsets, familiesOf, planSlices } from "./endpoints.ts";
 import { canonical } from "./hash.ts";
 import { controllerReference } from "./pods.ts";
+import { applySlices, managedBy, serviceName } from "./slices.ts";
 import type { WorkQueue } from "./workqueue.ts";
 import { deleteObject } from "./writes.ts";
 
-const managedBy = "endpointslice.kubernetes.io/managed-by";
 const manager = "endpointslice-controller.k8s.io";
-const serviceName = "kubernetes.io/service-name";
 const headless = "service.kubernetes.io/headless";
 const zoneLabel = "topology.kubernetes.io/zone";
 
@@ -104,40 +103,16 @@ function podsOf({ informers }: ControllerContext, service: Service): Pod[] {
 }
 
 async function syncSlices(context: ControllerContext, key: string): Promise<undefined> {
-  const { client, informers } = context;
+  const { informers } = context;
   const service = informers.of(resources.services).getByKey(key);
   if (service === undefined || !hasSelector(service)) return;
   const zoneOf = (node: string) =>
     informers.of(resources.nodes).get({ name: node })?.metadata.labels?.[zoneLabel];
-  const existing = informers
-    .of(resources.endpointSlices)
-    .by("namespace", service.metadata.namespace ?? "")
-    .filter(
-      ({ metadata }) =>
-        metadata.labels?.[serviceName] === service.metadata.name && metadata.labels[managedBy] === manager,
-    );
   const groups = endpointGroups(service, podsOf(context, service), zoneOf);
-  const plan = planSlices(familiesOf(service), groups, existing);
-  const labels = sliceLabels(service);
-  for (const slice of existing) {
-    const planned =
-      plan.update.some(({ metadata }) => metadata.uid === slice.metadata.uid) || plan.delete.includes(slice);
-    if (!planned && canonical(slice.metadata.labels) !== canonical(labels)) plan.update.push(slice);
-  }
-  // New and changed ones first: at no time is an endpoint missing that there was before and will be after.
-  for (const slice of plan.create) {
-    const metadata = {
-      generateName: `${service.metadata.name}-`,
-      namespace: service.metadata.namespace ?? "",
-      labels,
-      ownerReferences: [controllerReference(resources.services, service)],
-    };
-    await client.create(resources.endpointSlices, { ...slice, metadata });
-  }
-  for (const slice of plan.update) {
-    await client.update(resources.endpointSlices, { ...slice, metadata: { ...slice.metadata, labels } });
-  }
-  for (const slice of plan.delete) await deleteObject(client, resources.endpointSlices, slice);
+  const owner = controllerReference(resources.services, service);
+  await applySlices(context, owner, service.metadata, sliceLabels(service), (existing) =>
+    planSlices(familiesOf(service), groups, existing),
+  );
 }
 
 function sliceLabels(service: Service): Record<string, string> {

@@ -4,6 +4,7 @@ import { type Log, silentLog } from "../../lib/log.ts";
 import type { Controller, ControllerContext } from "./controller.ts";
 import { daemonSet } from "./daemonset.ts";
 import { deployment } from "./deployment.ts";
+import { endpointMirror } from "./endpointmirror.ts";
 import { endpointSlice, endpoints } from "./endpointslice.ts";
 import { createEventRecorder } from "./events.ts";
 import { garbageCollector } from "./garbagecollector.ts";
@@ -32,6 +33,7 @@ export const controllers: readonly Controller[] = [
   statefulSet,
   endpointSlice,
   endpoints,
+  endpointMirror,
   namespace,
   garbageCollector,
 ];
