@@ -6,7 +6,7 @@ import { Rtnl } from "./route/rtnl.ts";
 import { ProcSysctl, type Sysctl } from "./sysctl.ts";
 
 /** The kernel's networking of one namespace, or the fake of it. */
-export interface Kernel {
+export interface Kernel extends Disposable {
   readonly rtnl: Rtnl;
   readonly nft: NftablesApi;
   readonly conntrack: ConntrackApi;
@@ -24,15 +24,10 @@ export function openKernel(netns?: NetnsRef): Kernel {
   const rtnl = new Rtnl(options);
   const nft = new Nftables(options);
   const conntrack = new Conntrack(options);
-  return {
-    rtnl,
-    nft,
-    conntrack,
-    sysctl: new ProcSysctl(options),
-    close() {
-      rtnl.close();
-      nft.close();
-      conntrack.close();
-    },
+  const close = () => {
+    rtnl.close();
+    nft.close();
+    conntrack.close();
   };
+  return { rtnl, nft, conntrack, sysctl: new ProcSysctl(options), close, [Symbol.dispose]: close };
 }

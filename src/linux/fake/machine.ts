@@ -94,6 +94,7 @@ export class FakeMachine {
     const namespace = netns === undefined ? this.#host : this.#namespace(netnsPath(netns));
     const rtnl = new Rtnl({}, new FakeRtnlDriver(namespace, this.#kinds));
     const { nft, conntrack } = namespace;
-    return { rtnl, nft, conntrack, sysctl: new FakeSysctl(namespace), close: () => rtnl.close() };
+    const close = () => rtnl.close();
+    return { rtnl, nft, conntrack, sysctl: new FakeSysctl(namespace), close, [Symbol.dispose]: close };
   }
 }

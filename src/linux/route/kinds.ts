@@ -133,7 +133,7 @@ const geneveData = schema({
  * To add a kind, declare its attributes here by module augmentation and give its {@link LinkKind} to `new Rtnl`:
  *
  *     declare module "weft/linux" { interface LinkKinds { netkit: { mode: number } } }
- *     new Rtnl({ kinds: { netkit: { data: schema({ mode: [2, u32] }), peer: 1 } } })
+ *     new Rtnl({ kinds: { netkit: { data: codec.schema({ mode: [2, codec.u32] }), peer: 1 } } })
  */
 export interface LinkKinds {
   bridge: BridgeData;
