@@ -14,9 +14,12 @@ import {
 } from "../../test/lib/dns.ts";
 import { Ip } from "../lib/ip.ts";
 import { createLog } from "../lib/log.ts";
+import { Cache } from "./cache.ts";
 import { Forwarder, parseEndpoint } from "./forward.ts";
 import { createMetrics } from "./metrics.ts";
 import { parseResolvConf } from "./resolvconf.ts";
+import { Resolver } from "./resolver.ts";
+import { Responder } from "./responder.ts";
 import { type DnsServer, type DnsServerOptions, startDnsServer } from "./server.ts";
 import { decodeMessage, type Message } from "./wire/message.ts";
 import type { ResourceRecord } from "./wire/schema.ts";
@@ -257,6 +260,22 @@ describe("upstreams that fail", () => {
     expect(all.map((back) => back.rcode).sort()).toEqual([2, 2, 2, 5, 5]);
     expect(server.metrics.overloaded).toBe(2);
   });
+});
+
+test("a flood of one question that no upstream answers is refused from some number on", async () => {
+  const zone = createZone({ serial: 1 });
+  const metrics = createMetrics();
+  const up = await upstream(() => undefined);
+  const forwarder = new Forwarder({ upstreams: [up.address], timeoutMs: 300, deadlineMs: 300 }, metrics);
+  const resolver = new Resolver(forwarder, new Cache(), metrics, 1000);
+  cleanups.push(() => resolver.close());
+  const responder = new Responder(zone, resolver, metrics);
+  const query = queryBytes("a.test", "A");
+  const all = await Promise.all(Array.from({ length: 10_100 }, () => responder.resolve(query, false, 1)));
+  const refused = all.filter((response) => decodeMessage(response).rcode === 5);
+  expect(refused).toHaveLength(100);
+  expect(up.queries).toHaveLength(1);
+  expect(decodeMessage(await responder.resolve(query, false, 1)).rcode).toBe(2);
 });
 
 describe("large answers", () => {

@@ -9,6 +9,12 @@ import { Rcode, RrClass, RrType } from "./wire/constants.ts";
 import { maxMessage } from "./wire/writer.ts";
 import type { Zone } from "./zone.ts";
 
+/**
+ * Queries that wait for upstreams at most, those for the same name counted each: more than a node's pods have, and not
+ * enough for the memory of it to matter.
+ */
+const maxWaiting = 10_000;
+
 /** Says that the answer takes an upstream: ask with {@link Responder.resolve}. */
 export const later = Symbol("later");
 
@@ -21,6 +27,7 @@ export class Responder {
   readonly #maxPayload: number;
   readonly #log: Log;
   readonly #query = new Query();
+  #waiting = 0;
 
   constructor(
     zone: Zone,
@@ -95,7 +102,13 @@ export class Responder {
     ) {
       return this.#bare(query, Rcode.REFUSED);
     }
+    if (this.#waiting >= maxWaiting) {
+      this.#metrics.overloaded++;
+      return this.#bare(query, Rcode.REFUSED);
+    }
+    this.#waiting++;
     const resolution = await resolver.resolve(name, type, dnssecOk, checkingDisabled);
+    this.#waiting--;
     if (typeof resolution === "number") return this.#bare(query, resolution);
     if (departure === undefined) return this.#emit(resolution, query, tcp);
     return this.#emit(departedAnswer(departure, type, resolution, true), query, tcp);

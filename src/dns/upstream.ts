@@ -81,6 +81,7 @@ export class Upstream {
   loopUntil = 0;
   readonly #channels: (Promise<Channel> | undefined)[] = new Array(channels).fill(undefined);
   readonly #live = new Set<Channel>();
+  #closed = false;
 
   constructor(address: string, port: number) {
     this.address = address;
@@ -130,6 +131,7 @@ export class Upstream {
   }
 
   close(): void {
+    this.#closed = true;
     for (const channel of this.#live) {
       for (const waiting of channel.waiting.values()) waiting.reject(this.#failure("was closed"));
       channel.close();
@@ -165,15 +167,24 @@ export class Upstream {
   async #channel(): Promise<Channel> {
     const index = Math.floor(Math.random() * channels);
     const now = Date.now();
-    const known = await this.#channels[index]?.catch(() => undefined);
-    if (known !== undefined && !known.retired) {
-      if (known.uses++ < channelUses && now - known.born < channelLife) return known;
-      known.retired = true;
-      if (known.waiting.size === 0) this.#drop(known);
+    let opening = this.#channels[index];
+    if (opening !== undefined) {
+      const known = await opening.catch(() => undefined);
+      if (known !== undefined && this.#isUsable(known, now)) return known;
+      // Another query may have replaced it meanwhile.
+      opening = this.#channels[index] === opening ? undefined : this.#channels[index];
     }
-    const opening = this.#open(now);
-    this.#channels[index] = opening;
+    if (opening === undefined) {
+      opening = this.#open(now);
+      this.#channels[index] = opening;
+    }
     return opening;
+  }
+
+  #isUsable(channel: Channel, now: number): boolean {
+    if (channel.uses++ >= channelUses || now - channel.born >= channelLife) channel.retired = true;
+    if (channel.retired && channel.waiting.size === 0) this.#drop(channel);
+    return !channel.retired;
   }
 
   async #open(now: number): Promise<Channel> {
@@ -184,6 +195,10 @@ export class Upstream {
       throw this.#failure("cannot be reached", error);
     }
     this.#live.add(channel);
+    if (this.#closed) {
+      this.#drop(channel);
+      throw this.#failure("was closed");
+    }
     return channel;
   }
 
