@@ -153,7 +153,7 @@ describe("forwarding", () => {
 });
 
 describe("upstreams that fail", () => {
-  const quick = { timeoutMs: 100, deadlineMs: 400, policy: "sequential" } as const;
+  const quick = { timeoutMs: 250, deadlineMs: 1000, policy: "sequential" } as const;
 
   test("one that is silent is passed over, and then left alone", async () => {
     const silent = await upstream(() => undefined);
