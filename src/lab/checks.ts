@@ -251,7 +251,7 @@ async function inParallel<T>(
 
 function median(times: number[]): string {
   const middle = times.sort((a, b) => a - b)[Math.floor(times.length / 2)];
-  return middle === undefined ? "no answer" : `${middle.toFixed(1)} ms`;
+  return middle === undefined ? "no answer" : `${middle.toFixed(1)} ms each`;
 }
 
 /** Runs a check; nothing is thrown. */

@@ -43,12 +43,12 @@ export class LabView {
     return ok;
   }
 
-  #row({ group, name, ok, detail, milliseconds }: CheckResult): void {
-    const { good, bad, soft, strong } = this.#palette;
+  #row({ group, name, ok, detail }: CheckResult): void {
+    const { good, bad, strong } = this.#palette;
     if (group !== this.#group) this.#line(strong(group));
     this.#group = group;
     const mark = ok ? good("✓") : bad("✗");
-    this.#line(`  ${mark} ${name.padEnd(38)} ${detail}  ${soft(`${milliseconds} ms`)}`);
+    this.#line(`  ${mark} ${name.padEnd(38)} ${detail}`);
   }
 
   /** The lab as a tree. */
