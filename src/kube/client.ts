@@ -1,7 +1,7 @@
 import { abortable } from "../lib/abort.ts";
 import { type Clock, systemClock } from "../lib/clock.ts";
 import { quote } from "../lib/errors.ts";
-import type { ClientConfig } from "./config.ts";
+import type { ClientConfig } from "./clientconfig.ts";
 import { Deadline } from "./deadline.ts";
 import { ApiError, ApiMalformed, ClientClosed, isGone } from "./errors.ts";
 import type {

@@ -4,7 +4,7 @@ import { dirname, isAbsolute, join } from "node:path";
 import type { Clock } from "../lib/clock.ts";
 import { InvalidInput } from "../lib/errors.ts";
 import { didYouMean } from "../lib/suggest.ts";
-import type { ClientConfig } from "./config.ts";
+import type { ClientConfig } from "./clientconfig.ts";
 import {
   basic,
   bearer,

@@ -1,7 +1,7 @@
 import { abortable } from "../lib/abort.ts";
 import { type Clock, sleep, systemClock } from "../lib/clock.ts";
 import { WeftError } from "../lib/errors.ts";
-import type { ClientConfig } from "./config.ts";
+import type { ClientConfig } from "./clientconfig.ts";
 import type { Credential } from "./credentials.ts";
 import { ApiError, ApiUnreachable } from "./errors.ts";
 import type { Status } from "./types.ts";

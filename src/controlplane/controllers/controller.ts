@@ -1,9 +1,9 @@
 import type { KubeClient } from "../../kube/client.ts";
 import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
+import type { Networks } from "./cidrs.ts";
 import type { EventRecorder } from "./events.ts";
 import type { Informers } from "./informers.ts";
-import type { Networks } from "./nodeipam.ts";
 import type { WorkQueue } from "./workqueue.ts";
 
 /** What every controller is given. */

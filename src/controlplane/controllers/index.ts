@@ -1,6 +1,7 @@
 import type { KubeClient } from "../../kube/client.ts";
 import { type Clock, systemClock } from "../../lib/clock.ts";
 import { type Log, silentLog } from "../../lib/log.ts";
+import { checkNetworks, type NetworkOptions } from "./cidrs.ts";
 import type { Controller, ControllerContext } from "./controller.ts";
 import { daemonSet } from "./daemonset.ts";
 import { deployment } from "./deployment.ts";
@@ -10,7 +11,7 @@ import { createEventRecorder } from "./events.ts";
 import { garbageCollector } from "./garbagecollector.ts";
 import { Informers, observingClient } from "./informers.ts";
 import { namespace } from "./namespace.ts";
-import { checkNetworks, type NetworkOptions, nodeIpam } from "./nodeipam.ts";
+import { nodeIpam } from "./nodeipam.ts";
 import { nodeLifecycle, podCollector } from "./nodelifecycle.ts";
 import { replicaSet } from "./replicaset.ts";
 import { scheduler } from "./scheduler.ts";
@@ -18,7 +19,7 @@ import { statefulSet } from "./statefulset.ts";
 import { taintEviction } from "./tainteviction.ts";
 import { WorkQueue } from "./workqueue.ts";
 
-export { checkNetworks, type NetworkOptions } from "./nodeipam.ts";
+export { checkNetworks, type NetworkOptions } from "./cidrs.ts";
 
 /** All controllers, in the order in which they start. */
 export const controllers: readonly Controller[] = [

@@ -6,9 +6,9 @@ import type {
   PodTemplateSpec,
   Resource,
 } from "../../kube/types.ts";
-import { apiVersionOf } from "../../kube/types.ts";
+import { apiVersionOf, keyOf } from "../../kube/types.ts";
 
-/** What controllers ask of pods, as plain functions. */
+/** What controllers ask of pods and other objects, as plain functions. */
 
 export function conditionOf(
   conditions: readonly Condition[] | undefined,
@@ -86,4 +86,10 @@ export function withCondition(
   const condition = { ...next, lastTransitionTime };
   if (before === undefined) return [...(conditions ?? []), condition];
   return (conditions ?? []).map((other) => (other === before ? condition : other));
+}
+
+/** Older objects first, so that a restart and a race decide alike. */
+export function byAge(a: KubeObject, b: KubeObject): number {
+  const [one, two] = [a.metadata.creationTimestamp ?? "", b.metadata.creationTimestamp ?? ""];
+  return one === two ? (keyOf(a.metadata) < keyOf(b.metadata) ? -1 : 1) : one < two ? -1 : 1;
 }

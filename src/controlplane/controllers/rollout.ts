@@ -1,6 +1,6 @@
 import type { Deployment, IntOrString, ReplicaSet } from "../../kube/types.ts";
 import { canonical } from "./hash.ts";
-import { byAge } from "./nodeipam.ts";
+import { byAge } from "./pods.ts";
 
 /** How a Deployment's ReplicaSets should be scaled next, and which of them it no longer needs. */
 export interface RolloutPlan {

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { ClientConfig } from "../config.ts";
+import type { ClientConfig } from "../clientconfig.ts";
 import { fixedCredentials } from "../credentials.ts";
 import { ApiError } from "../errors.ts";
 import { FakeKube } from "../fake/index.ts";

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { explain } from "../../lib/errors.ts";
 import { Prefix } from "../../lib/prefix.ts";
 import { seededRandom } from "../../lib/random.ts";
-import { checkNetworks, type NodeCidrs, planNodeCidrs } from "./nodeipam.ts";
+import { checkNetworks, type NodeCidrs, planNodeCidrs } from "./cidrs.ts";
 
 const prefixes = (texts: string[]) => texts.map((text) => Prefix.parse(text));
 const pools = (cluster: string[], masks: { nodeMaskIPv4?: number; nodeMaskIPv6?: number } = {}) =>
