@@ -191,7 +191,7 @@ class Server implements ApiServer {
       caCert: this.caCert,
       cluster: this.#options.clusterName ?? "weft",
       user,
-      credentials: { token: this.token(user, options.groups ?? MASTERS) },
+      token: this.token(user, options.groups ?? MASTERS),
       ...(options.namespace === undefined ? {} : { namespace: options.namespace }),
     });
   }

@@ -11,8 +11,8 @@ import { Ip } from "../../lib/ip.ts";
 import * as der from "./der.ts";
 
 /**
- * X.509 (RFC 5280) as a small cluster needs it: a CA, server certificates for names and addresses, client certificates
- * for users. ECDSA on P-256 with SHA-256 throughout; node:crypto does the cryptography. Written out rather than taken
+ * X.509 (RFC 5280) as a small cluster needs it: a CA, and server certificates for names and addresses. No certificates
+ * of clients: Bun's server tells that a client has one, but not whose it is. ECDSA on P-256 with SHA-256 throughout; node:crypto does the cryptography. Written out rather than taken
  * from a library: @peculiar/x509 would bring a dozen packages for what is one page of DER here.
  */
 export interface KeyPair {
@@ -23,30 +23,31 @@ export interface KeyPair {
 }
 
 const ECDSA_SHA256 = der.sequence(der.oid("1.2.840.10045.4.3.2"));
-const ORGANIZATION = "2.5.4.10";
 const COMMON_NAME = "2.5.4.3";
 const SERVER_AUTH = "1.3.6.1.5.5.7.3.1";
-const CLIENT_AUTH = "1.3.6.1.5.5.7.3.2";
 const YEAR = 365 * 86_400_000;
 /** Clocks of clients may be behind. */
 const SKEW = 3_600_000;
 
-interface Subject {
-  commonName: string;
-  organizations?: readonly string[];
-}
-
 /** A new CA, good for ten years. */
 export function createCa(commonName: string, now = Date.now()): KeyPair {
   const { privateKey, publicKey } = newKey();
-  const subject = nameOf({ commonName });
+  const subject = nameOf(commonName);
   const extensions = [
     extension("2.5.29.19", true, der.sequence(der.boolean(true))),
     // keyCertSign and cRLSign.
     extension("2.5.29.15", true, der.bits(Uint8Array.of(0b0000_0110), 1)),
     subjectKeyId(publicKey),
   ];
-  return issue(subject, subject, publicKey, privateKey, privateKey, extensions, now + 10 * YEAR, now);
+  return issue({
+    subject,
+    issuer: subject,
+    key: { privateKey, publicKey },
+    signer: privateKey,
+    extensions,
+    notBefore: now - SKEW,
+    notAfter: now + 10 * YEAR,
+  });
 }
 
 /** A server's certificate for these names and addresses, good for a year. */
@@ -56,68 +57,58 @@ export function createServerCertificate(ca: KeyPair, hosts: readonly string[], n
     if (ip !== undefined) return der.context(7, false, ip.bytes);
     return der.context(2, false, new TextEncoder().encode(host));
   });
-  return createLeaf(ca, { commonName: "kube-apiserver" }, SERVER_AUTH, now, [
-    extension("2.5.29.17", false, der.sequence(...names)),
-  ]);
-}
-
-/** A client's certificate; Kubernetes reads the user from its CN and the groups from its O. Good for a year. */
-export function createClientCertificate(
-  ca: KeyPair,
-  user: string,
-  groups: readonly string[],
-  now = Date.now(),
-): KeyPair {
-  return createLeaf(ca, { commonName: user, organizations: groups }, CLIENT_AUTH, now, []);
-}
-
-function createLeaf(
-  ca: KeyPair,
-  subject: Subject,
-  usage: string,
-  now: number,
-  more: readonly Uint8Array[],
-): KeyPair {
   const { privateKey, publicKey } = newKey();
-  const caPublic = createPublicKey(ca.certificate);
   const extensions = [
     extension("2.5.29.19", true, der.sequence()),
     // digitalSignature.
     extension("2.5.29.15", true, der.bits(Uint8Array.of(0b1000_0000), 7)),
-    extension("2.5.29.37", false, der.sequence(der.oid(usage))),
-    extension("2.5.29.35", false, der.sequence(der.context(0, false, keyId(caPublic)))),
-    ...more,
+    extension("2.5.29.37", false, der.sequence(der.oid(SERVER_AUTH))),
+    extension(
+      "2.5.29.35",
+      false,
+      der.sequence(der.context(0, false, keyId(createPublicKey(ca.certificate)))),
+    ),
+    extension("2.5.29.17", false, der.sequence(...names)),
   ];
-  const issuer = subjectOf(ca.certificate);
-  const caKey = createPrivateKey(ca.key);
-  return issue(nameOf(subject), issuer, publicKey, privateKey, caKey, extensions, now + YEAR, now);
+  return issue({
+    subject: nameOf("kube-apiserver"),
+    issuer: subjectOf(ca.certificate),
+    key: { privateKey, publicKey },
+    signer: createPrivateKey(ca.key),
+    extensions,
+    notBefore: now - SKEW,
+    notAfter: now + YEAR,
+  });
 }
 
-function issue(
-  subject: Uint8Array,
-  issuer: Uint8Array,
-  publicKey: KeyObject,
-  privateKey: KeyObject,
-  signer: KeyObject,
-  extensions: readonly Uint8Array[],
-  notAfter: number,
-  now: number,
-): KeyPair {
+interface Issuance {
+  /** Names in DER. */
+  subject: Uint8Array;
+  issuer: Uint8Array;
+  /** Whom the certificate is for. */
+  key: { privateKey: KeyObject; publicKey: KeyObject };
+  signer: KeyObject;
+  extensions: readonly Uint8Array[];
+  /** Milliseconds since the epoch. */
+  notBefore: number;
+  notAfter: number;
+}
+
+function issue({ subject, issuer, key, signer, extensions, notBefore, notAfter }: Issuance): KeyPair {
   const body = der.sequence(
     der.context(0, true, der.integer(Uint8Array.of(2))),
     der.integer(randomBytes(16)),
     ECDSA_SHA256,
     issuer,
-    der.sequence(der.time(new Date(now - SKEW)), der.time(new Date(notAfter))),
+    der.sequence(der.time(new Date(notBefore)), der.time(new Date(notAfter))),
     subject,
-    spki(publicKey),
+    spki(key.publicKey),
     der.context(3, true, der.sequence(...extensions)),
   );
   const signature = sign("sha256", body, { key: signer, dsaEncoding: "der" });
-  const certificate = der.sequence(body, ECDSA_SHA256, der.bits(signature));
   return {
-    certificate: pem("CERTIFICATE", certificate),
-    key: privateKey.export({ type: "pkcs8", format: "pem" }) as string,
+    certificate: pem("CERTIFICATE", der.sequence(body, ECDSA_SHA256, der.bits(signature))),
+    key: key.privateKey.export({ type: "pkcs8", format: "pem" }) as string,
   };
 }
 
@@ -134,12 +125,8 @@ function extension(id: string, critical: boolean, value: Uint8Array): Uint8Array
   return der.sequence(der.oid(id), ...(critical ? [der.boolean(true)] : []), der.octets(value));
 }
 
-function nameOf({ commonName, organizations = [] }: Subject): Uint8Array {
-  const attribute = (type: string, value: string) => der.set(der.sequence(der.oid(type), der.utf8(value)));
-  return der.sequence(
-    ...organizations.map((organization) => attribute(ORGANIZATION, organization)),
-    attribute(COMMON_NAME, commonName),
-  );
+function nameOf(commonName: string): Uint8Array {
+  return der.sequence(der.set(der.sequence(der.oid(COMMON_NAME), der.utf8(commonName))));
 }
 
 /** The subject's bytes, cut from a certificate that {@link issue} made: the sixth element of its body. */

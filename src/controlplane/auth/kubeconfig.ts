@@ -6,14 +6,14 @@ export interface KubeconfigParts {
   caCert: string;
   cluster: string;
   user: string;
-  credentials: { token: string } | { clientCertificate: string; clientKey: string };
+  token: string;
   namespace?: string;
 }
 
 /** The text of a kubeconfig file: YAML, and JSON at the same time, so that nothing needs to be quoted by rules of YAML. */
 export function kubeconfigText(parts: KubeconfigParts): string {
   const base64 = (text: string) => Buffer.from(text).toString("base64");
-  const { credentials, cluster } = parts;
+  const { cluster } = parts;
   const context = `${parts.user}@${cluster}`;
   const config = {
     apiVersion: "v1",
@@ -27,13 +27,7 @@ export function kubeconfigText(parts: KubeconfigParts): string {
     users: [
       {
         name: parts.user,
-        user:
-          "token" in credentials
-            ? { token: credentials.token }
-            : {
-                "client-certificate-data": base64(credentials.clientCertificate),
-                "client-key-data": base64(credentials.clientKey),
-              },
+        user: { token: parts.token },
       },
     ],
     contexts: [

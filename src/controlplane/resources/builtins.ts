@@ -2,6 +2,7 @@ import { formatLabelSelector } from "../../kube/selectors.ts";
 import type {
   ConfigMap,
   ControllerRevision,
+  CustomResourceDefinition,
   DaemonSet,
   Deployment,
   EndpointSlice,
@@ -19,6 +20,7 @@ import type {
   ServiceAccount,
   StatefulSet,
 } from "../../kube/types.ts";
+import { definitionHooks } from "../crd/hooks.ts";
 import { type ApiObject, dictAt } from "../objects.ts";
 import { checkDns1035Label, checkDnsLabel, checkPathSegment } from "../schema/checks.ts";
 import { defaultService } from "../services/defaults.ts";
@@ -256,6 +258,22 @@ export const builtinResources: readonly ResourceType[] = [
     generation: true,
     columns: groups.disruptionBudgetColumns,
   }),
+  builtin<CustomResourceDefinition>(
+    "apiextensions.k8s.io",
+    "v1",
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1",
+    {
+      plural: "customresourcedefinitions",
+      kind: "CustomResourceDefinition",
+      shortNames: ["crd", "crds"],
+      categories: ["api-extensions"],
+      clusterScoped: true,
+      status: true,
+      generation: true,
+      columns: groups.definitionColumns,
+      hooks: definitionHooks,
+    },
+  ),
   rbac<KubeObject>({
     plural: "roles",
     kind: "Role",
