@@ -1,20 +1,26 @@
 import { randomBytes } from "node:crypto";
-import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import {
+  type Attachment,
+  CniRuntime,
+  loadNetworkLists,
+  type NetworkList,
+  parseNetworkList,
+} from "../../cni/index.ts";
 import type { Pod } from "../../kube/types.ts";
-import { WeftError } from "../../lib/errors.ts";
+import { explain, WeftError } from "../../lib/errors.ts";
+import type { Log } from "../../lib/log.ts";
 import { createNetns, deleteNetns, netnsPath } from "../../linux/netns.ts";
 import type { nodePaths } from "../paths.ts";
 
 /** The network of one pod on its node. */
 export interface Sandbox {
-  /** The id that the runtime gave it: CNI's container id. */
-  id: string;
-  /** The path of the pod's network namespace. */
+  /** The name of the pod's network namespace under /run/netns. */
+  name: string;
+  /** Its path. */
   netns: string;
-  /** The pod's addresses, the cluster's first family first. */
+  /** The pod's addresses, in the order of the node's podCIDRs. */
   ips: readonly string[];
-  pod: Pod;
+  attachment: Attachment;
 }
 
 /** Makes and removes pods' networks. */
@@ -23,84 +29,84 @@ export interface SandboxNetwork {
   remove(sandbox: Sandbox): Promise<void>;
 }
 
+/** Every sandbox has its loopback link up, as container runtimes see to it. */
+const loopback = parseNetworkList(
+  '{"cniVersion":"1.0.0","name":"cni-loopback","plugins":[{"type":"loopback"}]}',
+);
+
 /** As a container runtime does it: a namespace for the pod, then the node's CNI chain by its executables. */
 export class CniNetwork implements SandboxNetwork {
-  readonly #paths: ReturnType<typeof nodePaths>;
-  constructor(paths: ReturnType<typeof nodePaths>) {
-    this.#paths = paths;
+  readonly #runtime: CniRuntime;
+  readonly #confDir: string;
+
+  constructor(paths: ReturnType<typeof nodePaths>, log: Log) {
+    this.#confDir = paths.confDir;
+    this.#runtime = new CniRuntime({
+      path: [paths.binDir],
+      cacheDir: paths.cacheDir,
+      onWarning: (message) => log.warn("A CNI plugin says", { message }),
+    });
   }
 
   async add(pod: Pod): Promise<Sandbox> {
-    const id = randomBytes(32).toString("hex");
-    const name = `cni-${id.slice(0, 12)}`;
+    const list = this.#network();
+    const containerId = randomBytes(32).toString("hex");
+    const name = `cni-${containerId.slice(0, 16)}`;
     createNetns(name);
-    const sandbox: Sandbox = { id, netns: netnsPath({ name }), ips: [], pod };
+    const attachment = attachmentOf(pod, containerId, netnsPath({ name }));
     try {
-      await this.#exec(
-        "ADD",
-        sandbox,
-        "loopback",
-        { cniVersion: "1.0.0", name: "lo", type: "loopback" },
-        "lo",
-      );
-      const result = await this.#chain("ADD", sandbox);
-      const ips = (result as { ips?: { address: string }[] }).ips ?? [];
-      return { ...sandbox, ips: ips.map(({ address }) => address.split("/")[0] ?? "") };
+      await this.#runtime.add(loopback, { ...attachment, ifname: "lo" });
+      const { ips } = await this.#runtime.add(list, attachment);
+      return { name, netns: attachment.netns, ips: ips.map(({ address }) => String(address.ip)), attachment };
     } catch (error) {
-      await this.remove(sandbox).catch(() => {});
+      deleteNetns(name);
       throw error;
     }
   }
 
-  async remove(sandbox: Sandbox): Promise<void> {
-    await this.#chain("DEL", sandbox);
-    deleteNetns(sandbox.netns.slice(sandbox.netns.lastIndexOf("/") + 1));
+  async remove({ name, attachment }: Sandbox): Promise<void> {
+    await this.#runtime.del(this.#network(), attachment);
+    await this.#runtime.del(loopback, { ...attachment, ifname: "lo" });
+    deleteNetns(name);
   }
 
-  async #chain(command: "ADD" | "DEL", sandbox: Sandbox): Promise<unknown> {
-    const file = readdirSync(this.#paths.confDir).sort()[0] ?? "";
-    const list = JSON.parse(readFileSync(join(this.#paths.confDir, file), "utf8")) as {
-      cniVersion: string;
-      name: string;
-      plugins: { type: string }[];
-    };
-    let prevResult: unknown;
-    const plugins = command === "ADD" ? list.plugins : [...list.plugins].reverse();
-    for (const plugin of plugins) {
-      const config = {
-        ...plugin,
-        cniVersion: list.cniVersion,
-        name: list.name,
-        ...(prevResult === undefined ? {} : { prevResult }),
-      };
-      prevResult = (await this.#exec(command, sandbox, plugin.type, config, "eth0")) ?? prevResult;
-    }
-    return prevResult;
+  /** The first configuration that can be read, by file name, as runtimes choose it. */
+  #network(): NetworkList {
+    const { lists, failures } = loadNetworkLists(this.#confDir);
+    const [first] = lists;
+    if (first !== undefined) return first;
+    const [failure] = failures;
+    throw new WeftError(
+      "no-network",
+      failure === undefined
+        ? `there is no network configuration in ${this.#confDir}`
+        : `${failure.file} is no network configuration: ${explain(failure.error)}`,
+    );
   }
+}
 
-  async #exec(
-    command: string,
-    sandbox: Sandbox,
-    type: string,
-    config: object,
-    ifname: string,
-  ): Promise<unknown> {
-    const { metadata } = sandbox.pod;
-    const child = Bun.spawn([join(this.#paths.binDir, type)], {
-      env: {
-        CNI_COMMAND: command,
-        CNI_CONTAINERID: sandbox.id,
-        CNI_NETNS: sandbox.netns,
-        CNI_IFNAME: ifname,
-        CNI_PATH: this.#paths.binDir,
-        CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=${metadata.namespace};K8S_POD_NAME=${metadata.name};K8S_POD_INFRA_CONTAINER_ID=${sandbox.id};K8S_POD_UID=${metadata.uid}`,
-      },
-      stdin: new TextEncoder().encode(JSON.stringify(config)),
-      stdout: "pipe",
-      stderr: "inherit",
-    });
-    const out = await new Response(child.stdout).text();
-    if ((await child.exited) !== 0) throw new WeftError("cni", `${type} ${command}: ${out}`);
-    return out.trim() === "" ? undefined : JSON.parse(out);
-  }
+/** What kubelet and a runtime tell the plugins of a pod. */
+function attachmentOf({ metadata, spec }: Pod, containerId: string, netns: string): Attachment {
+  const ports = spec.containers.flatMap(({ ports = [] }) =>
+    ports.filter(({ hostPort }) => hostPort !== undefined),
+  );
+  const portMappings = ports.map(({ hostPort = 0, containerPort, protocol = "TCP", hostIP }) => ({
+    hostPort,
+    containerPort,
+    protocol: protocol.toLowerCase(),
+    ...(hostIP === undefined ? {} : { hostIP }),
+  }));
+  return {
+    containerId,
+    ifname: "eth0",
+    netns,
+    args: [
+      ["IgnoreUnknown", "1"],
+      ["K8S_POD_NAMESPACE", metadata.namespace ?? "default"],
+      ["K8S_POD_NAME", metadata.name],
+      ["K8S_POD_INFRA_CONTAINER_ID", containerId],
+      ["K8S_POD_UID", metadata.uid ?? ""],
+    ],
+    ...(portMappings.length === 0 ? {} : { capabilityArgs: { portMappings } }),
+  };
 }

@@ -29,7 +29,7 @@ export async function serveKubelet(spec: KubeletSpec, signal: AbortSignal): Prom
   const paths = nodePaths(spec.node);
   for (const dir of [paths.confDir, paths.binDir, paths.podsDir]) makeDir(dir);
   const log = createLog().with({ kubelet: spec.node });
-  const network = new CniNetwork(paths);
+  const network = new CniNetwork(paths, log);
   const confs = await watchConfigurations(paths.confDir, signal);
   const client = createKubeClient(await loadClientConfig({ kubeconfig: paths.kubeconfig }));
   const kubelet = new Kubelet({
