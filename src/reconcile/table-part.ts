@@ -157,14 +157,17 @@ export class TablePart {
     return true;
   }
 
+  /**
+   * Reads the table, and of its elements the part's own. Those are read set by set: where others write to nftables often,
+   * the whole would hardly be read in one state. What changes meanwhile shows in the generation, and is looked at again.
+   */
   #find(): Found {
-    const before = this.#nft.generation();
+    const generation = this.#nft.generation();
     try {
-      const { generation, table, chains, sets, rules } = this.#nft.dump(weftTable);
+      const { table, chains, sets, rules } = this.#nft.dump(weftTable, { elements: () => false });
       const byChain = Map.groupBy(rules, (found) => found.chain);
-      const elements = new Map(
-        sets.map((set) => [set.name, new Map((set.elements ?? []).map(elementText))] as const),
-      );
+      const own = sets.filter(({ name }) => isOf(name, this.name)).filter((set) => !isDynamic(set));
+      const elements = new Map(own.map((set) => [set.name, this.elementsOf(set)] as const));
       return {
         generation,
         table,
@@ -176,9 +179,14 @@ export class TablePart {
       };
     } catch (error) {
       if (!isNotFound(error)) throw error;
-      return { generation: before, table: undefined, ...nothing };
+      return { generation, table: undefined, ...nothing };
     }
   }
+}
+
+/** Its elements come from packets. */
+function isDynamic(set: NftSet | NftMap): boolean {
+  return set.flags?.includes("dynamic") ?? false;
 }
 
 const nothing = {
@@ -223,7 +231,7 @@ function isIncompatible(found: Found, desired: DesiredPart): boolean {
   return (
     desired.sets.some((set) => {
       const other = found.sets.get(set.name);
-      return other !== undefined && !isSame(set, { ...other, elements: undefined });
+      return other !== undefined && !isSame(set, other);
     }) ||
     desired.chains.some(({ chain }) => {
       const other = found.chains.get(chain.name);
@@ -264,7 +272,7 @@ function planElements(
   actual: Found,
   desired: DesiredPart,
 ): void {
-  if (set.flags?.includes("dynamic") === true) return;
+  if (isDynamic(set)) return;
   const is = actual.elements(set.name);
   const shall = desired.elements(set.name);
   const gone: Element[] = [];

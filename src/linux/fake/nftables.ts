@@ -12,7 +12,7 @@ import type {
   Table,
   TableRef,
 } from "../nftables/model.ts";
-import type { NftablesApi } from "../nftables/nftables.ts";
+import type { DumpOptions, NftablesApi } from "../nftables/nftables.ts";
 import type {
   Applied,
   ApplyOptions,
@@ -84,8 +84,15 @@ export class FakeNftables implements NftablesApi {
     return first(rest.map((make) => make([])));
   }
 
-  dump(table: TableRef): Ruleset {
-    return this.#table(table, "read").dump(this.#generation);
+  dump(table: TableRef, { elements = () => true }: DumpOptions = {}): Ruleset {
+    const ruleset = this.#table(table, "read").dump(this.#generation);
+    return {
+      ...ruleset,
+      sets: ruleset.sets.map((set) => {
+        const { elements: _, ...bare } = set;
+        return elements(set) ? set : bare;
+      }),
+    };
   }
 
   elements(table: TableRef, { kind, name }: NftSet | NftMap): Element[] {

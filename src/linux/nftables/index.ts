@@ -6,7 +6,7 @@ export type { DataType, Datum, TypeName, TypeSpec } from "./datatypes.ts";
 export { isGenerationChanged, NftError } from "./errors.ts";
 export type { DynsetExpression, Expression, ExpressionName, OpaqueExpression } from "./expressions.ts";
 export * from "./model.ts";
-export { Nftables, type NftablesApi } from "./nftables.ts";
+export { type DumpOptions, Nftables, type NftablesApi } from "./nftables.ts";
 export {
   type Applied,
   type ApplyOptions,

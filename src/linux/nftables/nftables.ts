@@ -26,6 +26,11 @@ import type { Applied, ApplyOptions, Transaction } from "./transaction.ts";
 
 const DUMP_TRIES = 32;
 
+export interface DumpOptions {
+  /** The sets and maps whose elements are wanted; all where not given. Reading them is most of the work. */
+  readonly elements?: (set: NftSet | NftMap) => boolean;
+}
+
 /** nf_tables of one network namespace. */
 export interface NftablesApi {
   /**
@@ -34,7 +39,7 @@ export interface NftablesApi {
    */
   apply(transaction: Transaction, options?: ApplyOptions): Applied;
   /** A table and all that is in it. Throws ENOENT where there is none. */
-  dump(table: TableRef): Ruleset;
+  dump(table: TableRef, options?: DumpOptions): Ruleset;
   /** The elements of a set or map, sorted by key. Throws ENOENT where it is not there. */
   elements(table: TableRef, set: NftSet | NftMap): Element[];
   /** All tables. */
@@ -89,10 +94,10 @@ export class Nftables implements NftablesApi {
     return encodeOperations(transaction.operations, transaction.table, { destroy: this.#destroy });
   }
 
-  dump(table: TableRef): Ruleset {
+  dump(table: TableRef, options: DumpOptions = {}): Ruleset {
     for (let attempt = 0; attempt < DUMP_TRIES; attempt++) {
       const generation = this.generation();
-      const ruleset = this.#dumpOnce(table, generation);
+      const ruleset = this.#dumpOnce(table, generation, options);
       if (ruleset !== undefined && this.generation() === generation) return ruleset;
     }
     throw new KernelError("dump table", `${table.family} ${table.name}`, errno.EAGAIN, {
@@ -101,7 +106,7 @@ export class Nftables implements NftablesApi {
   }
 
   /** Undefined where something went away in the middle. */
-  #dumpOnce(table: TableRef, generation: number): Ruleset | undefined {
+  #dumpOnce(table: TableRef, generation: number, options: DumpOptions): Ruleset | undefined {
     const { family, name } = table;
     const inTable = <T extends { table?: string }>(value: T) => value.table === name;
     const answer = this.#open.get(this.#request("read", message.GETTABLE, table, tableAttributes, { name }));
@@ -117,7 +122,7 @@ export class Nftables implements NftablesApi {
           .filter(inTable)
           .map((chain) => readChain(chain, family)),
         sets: sets.map((set) => {
-          const elements = this.elements(table, set);
+          const elements = options.elements?.(set) === false ? [] : this.elements(table, set);
           return elements.length === 0 ? set : { ...set, elements };
         }),
         counters: this.#list("list counters of", message.GETOBJ, table, counterAttributes, {
