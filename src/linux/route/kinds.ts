@@ -1,6 +1,13 @@
-import { ip, schema, type Type, u8, u16, u16be, u32, type Value } from "../netlink/codec.ts";
+import { Ip } from "../../lib/ip.ts";
+import { ip as ipBytes, schema, type Type, u8, u16, u16be, u32, type Value } from "../netlink/codec.ts";
 import { Bits, bool, fixed, Names, struct } from "../netlink/types.ts";
 import { type BridgeData, bridgeData, vlanProtocol } from "./bridge.ts";
+
+/** An address as text, of either family. */
+const ip: Type<string> = {
+  write: (writer, value) => ipBytes.write(writer, Ip.parse(value)),
+  read: (bytes) => String(ipBytes.read(bytes)),
+};
 
 /** How links of one kind are described (IFLA_LINKINFO). */
 export interface LinkKind {

@@ -213,7 +213,8 @@ export function readFdbEntry(payload: Uint8Array): FdbEntry {
     ...found,
     link: header.index,
     mac: address,
-    state: states.name(header.state),
+    // VXLAN entries of iproute2 are both permanent and noarp.
+    state: (header.state & stateNumbers.permanent) !== 0 ? "permanent" : states.name(header.state),
     flags: flags.names(header.flags),
   };
 }
