@@ -129,6 +129,11 @@ function invalid(problem: string, remedy: string): CniError {
   return new CniError(cniErrorCode.invalidNetworkConfig, problem, { remedy });
 }
 
+/** True where the bridge has to filter VLANs. */
+export function usesVlans({ vlan, vlanTrunk }: Pick<BridgeConfig, "vlan" | "vlanTrunk">): boolean {
+  return vlan !== 0 || vlanTrunk.length > 0;
+}
+
 /** The host's own port in a VLAN, which has the gateway's address. */
 export function vlanInterfaceName(bridge: string, vlan: number): string {
   return `${bridge}.${vlan}`;

@@ -62,7 +62,9 @@ export async function setGateways(
       if (isExists(error)) continue;
       throw error;
     }
-    rtnl.confirmMac(link);
+    // A bridge whose last port went has no hardware address until the next one comes.
+    const hasMac = link.macBytes.some((byte) => byte !== 0);
+    rtnl.confirmMac(hasMac ? link : rtnl.get(link.index));
   }
 }
 

@@ -1,7 +1,7 @@
 import { CniError, cniErrorCode } from "../cni/errors.ts";
 import { quote } from "../lib/errors.ts";
 import type { LeanLink, LeanRtnl } from "../linux/lean/rtnl.ts";
-import type { BridgeConfig } from "./bridge-config.ts";
+import { type BridgeConfig, usesVlans } from "./bridge-config.ts";
 import { refuseRouterAdvertisements } from "./interface.ts";
 
 /** A bridge, and whether it was made just now. */
@@ -27,9 +27,4 @@ export async function ensureBridge(rtnl: LeanRtnl, config: BridgeConfig): Promis
   const { prepareBridge } = await import("./bridge-setup.ts");
   const created = prepareBridge(config, found);
   return { link: rtnl.get(name), created };
-}
-
-/** True where the bridge has to filter VLANs. */
-export function usesVlans({ vlan, vlanTrunk }: Pick<BridgeConfig, "vlan" | "vlanTrunk">): boolean {
-  return vlan !== 0 || vlanTrunk.length > 0;
 }

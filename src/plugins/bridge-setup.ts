@@ -2,8 +2,7 @@ import { CniError, cniErrorCode } from "../cni/errors.ts";
 import { isErrno, isExists, isNotFound, isNotSupported } from "../linux/errors.ts";
 import type { LeanLink } from "../linux/lean/rtnl.ts";
 import { Rtnl } from "../linux/route/rtnl.ts";
-import { type BridgeConfig, vlanInterfaceName } from "./bridge-config.ts";
-import { usesVlans } from "./bridge-link.ts";
+import { type BridgeConfig, usesVlans, vlanInterfaceName } from "./bridge-config.ts";
 import { refuseRouterAdvertisements, tryWriteSysctl } from "./interface.ts";
 import { randomVethName } from "./veth.ts";
 

@@ -4,11 +4,11 @@ import { isBusy, isNotFound } from "../linux/errors.ts";
 import { ip, ip6, ipOf, is, masquerade, returnVerdict, rule, vmap } from "../linux/nftables/expr.ts";
 import { type Chain, type Element, Nftables, type NftMap, Transaction } from "../linux/nftables/index.ts";
 import { type Attachment, commentOf, isOfNetwork } from "./attachment.ts";
-import { masqueradeChain, masqueradeMap } from "./masquerade.ts";
+import { masqueradeChain, masqueradeMap } from "./masquerade-names.ts";
 import { elementsOf, removeEmptyTable, table } from "./nft-table.ts";
 
 /*
- * The structure around the elements of masquerade.ts, and what looks through all of them.
+ * The structure around the elements that masquerade.ts adds (see masquerade-names.ts), and what looks through all of them.
  */
 
 const srcnat = 100;

@@ -8,7 +8,7 @@ import {
   type TableRef,
   Transaction,
 } from "../linux/nftables/index.ts";
-import { tableName } from "./masquerade.ts";
+import { tableName } from "./masquerade-names.ts";
 
 /** All that Weft's plugins have in nftables. */
 export const table: TableRef = { family: "inet", name: tableName };

@@ -7,7 +7,7 @@ import { type LeanElement, type LeanKey, LeanNft } from "../linux/lean/nft.ts";
 import { LeanRtnl } from "../linux/lean/rtnl.ts";
 import { attachmentOf, commentOf } from "./attachment.ts";
 import { tryWriteSysctl } from "./interface.ts";
-import { tableName } from "./masquerade.ts";
+import { tableName } from "./masquerade-names.ts";
 import {
   containerAddresses,
   type PortmapConfig,
