@@ -45,7 +45,9 @@ export function createFabric(kernel: Kernel): void {
   rtnl.links.set("lo", { up: true });
   sysctl.write("net.ipv4.ip_forward", 1);
   sysctl.write("net.ipv6.conf.all.forwarding", 1);
-  rtnl.links.add({ kind: "bridge", name: fabric.bridge });
+  // Without an address of its own a bridge takes that of a port, and changes it when the port goes: the hosts would
+  // send to the old one until they ask again.
+  rtnl.links.add({ kind: "bridge", name: fabric.bridge, mac: "02:77:65:66:74:01" });
   skipDad(kernel, fabric.bridge);
   rtnl.links.set(fabric.bridge, { up: true });
   for (const address of fabric.prefixes)

@@ -14,3 +14,10 @@ export function parseMac(text: string, field = "mac"): Uint8Array {
 export function formatMac(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(":");
 }
+
+/** A unicast address that is locally administered (IEEE 802-2014, 8.2.2), as text. */
+export function randomMac(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(6));
+  bytes[0] = ((bytes[0] as number) & 0xfc) | 0x02;
+  return formatMac(bytes);
+}

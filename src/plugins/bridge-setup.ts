@@ -1,4 +1,5 @@
 import { CniError, cniErrorCode } from "../cni/errors.ts";
+import { randomMac } from "../lib/mac.ts";
 import { isErrno, isExists, isNotFound, isNotSupported } from "../linux/errors.ts";
 import type { LeanLink } from "../linux/lean/rtnl.ts";
 import { Rtnl } from "../linux/route/rtnl.ts";
@@ -42,6 +43,9 @@ function createBridge(rtnl: Rtnl, config: BridgeConfig): boolean {
     rtnl.links.add({
       kind: "bridge",
       name,
+      // Without an address of its own a bridge takes that of a port, and changes it when the port goes: pods would send
+      // to a gateway that is no longer there until they ask again.
+      mac: randomMac(),
       ...(mtu === undefined ? {} : { mtu }),
       ...(vlans ? { bridge: { vlanFiltering: true } } : {}),
     });
