@@ -36,7 +36,7 @@ export async function startTestServer(options: ApiServerOptions = {}): Promise<T
     const json = (response.headers.get("content-type") ?? "").startsWith("application/json");
     return {
       code: response.status,
-      body: (json ? JSON.parse(text) : text) as Body,
+      body: (json && text !== "" ? JSON.parse(text) : text) as Body,
       headers: response.headers,
     };
   };
