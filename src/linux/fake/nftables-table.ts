@@ -82,9 +82,9 @@ export class FakeTable {
 
   deleteChain(name: string): void {
     this.#chain(name);
-    const others = [...this.chains].filter(([other]) => other !== name);
+    // The chain's own rules count: one that jumps to itself keeps it, too (nf_tables_delchain).
     const jumps = [
-      ...others.flatMap(([, { rules }]) => rules.flatMap(verdictsOf)),
+      ...this.#rules().flatMap(verdictsOf),
       ...[...this.sets.values()].flatMap(({ elements }) => elements.verdicts()),
     ];
     if (jumps.some(({ chain }) => chain === name)) throw new Refused(errno.EBUSY);

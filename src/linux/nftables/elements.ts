@@ -13,6 +13,7 @@ import {
 import { expression, expressionList } from "./expressions.ts";
 import type { elementAttributes } from "./messages.ts";
 import type { Element, NftMap, NftSet, Values, Verdict } from "./model.ts";
+import { compareBytes, predecessor, successor } from "./ranges.ts";
 import { elementComment, readComment } from "./userdata.ts";
 
 const NFTA_LIST_ELEM = 1;
@@ -170,13 +171,13 @@ export class ElementCodec {
       elements.push({ key, element: { key: value, ...this.#readRest(raw) } });
     }
     elements.push(...this.#joinIntervals(starts));
-    return elements.sort((a, b) => compare(a.key, b.key)).map(({ element }) => element);
+    return elements.sort((a, b) => compareBytes(a.key, b.key)).map(({ element }) => element);
   }
 
   #joinIntervals(
     ends: { key: Uint8Array; raw: Value<typeof elementAttributes>; end: boolean }[],
   ): { key: Uint8Array; element: Element }[] {
-    ends.sort((a, b) => compare(a.key, b.key) || Number(b.end) - Number(a.end));
+    ends.sort((a, b) => compareBytes(a.key, b.key) || Number(b.end) - Number(a.end));
     const joined: { key: Uint8Array; element: Element }[] = [];
     for (const [i, { key, raw, end }] of ends.entries()) {
       if (end) continue;
@@ -264,32 +265,4 @@ function writeU64(writer: Writer, attribute: number, value: number): void {
   const at = writer.begin(attribute);
   writer.u64be(BigInt(value));
   writer.end(at);
-}
-
-function compare(a: Uint8Array, b: Uint8Array): number {
-  for (let i = 0; i < Math.min(a.length, b.length); i++) {
-    const difference = (a[i] as number) - (b[i] as number);
-    if (difference !== 0) return difference;
-  }
-  return a.length - b.length;
-}
-
-/** The next greater value; undefined after the greatest. */
-function successor(bytes: Uint8Array): Uint8Array | undefined {
-  const next = bytes.slice();
-  for (let i = next.length - 1; i >= 0; i--) {
-    next[i] = ((next[i] as number) + 1) & 0xff;
-    if (next[i] !== 0) return next;
-  }
-  return undefined;
-}
-
-function predecessor(bytes: Uint8Array): Uint8Array {
-  const previous = bytes.slice();
-  for (let i = previous.length - 1; i >= 0; i--) {
-    const borrow = previous[i] === 0;
-    previous[i] = ((previous[i] as number) - 1) & 0xff;
-    if (!borrow) break;
-  }
-  return previous;
 }

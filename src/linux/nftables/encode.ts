@@ -25,6 +25,7 @@ import type {
   Table,
   TableRef,
 } from "./model.ts";
+import { refuseOverlaps } from "./ranges.ts";
 import type { Flushable, Operation, Removable } from "./transaction.ts";
 import { commentData, setUserData } from "./userdata.ts";
 
@@ -195,6 +196,7 @@ class Encoder {
     const messages: OutMessage[] = [];
     const codec = new ElementCodec(set);
     const bare = type !== message.NEWSETELEM;
+    if (!bare) refuseOverlaps(set, elements);
     const buffer = new Writer();
     let start = 0;
     let owners: Element[] = [];

@@ -2,6 +2,7 @@
  * nf_tables over netlink: tables, chains, rules, sets and maps as plain data, changed in atomic transactions.
  * @module
  */
+export { canonicalExpressions, sameRule, withoutState } from "./compare.ts";
 export type { DataType, Datum, TypeName, TypeSpec } from "./datatypes.ts";
 export { isGenerationChanged, NftError } from "./errors.ts";
 export type { DynsetExpression, Expression, ExpressionName, OpaqueExpression } from "./expressions.ts";

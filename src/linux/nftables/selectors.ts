@@ -234,8 +234,8 @@ export const socket = {
 export function masked(selector: Selector, mask: number): Selector {
   const { type } = selector;
   const layout = layoutOf(type);
+  if (layout.length > 4) throw new InvalidInput("selector", type, "is too long for a mask");
   const bits = encodeValue(layout, mask);
-  if (layout.length > 4) throw new InvalidInput("mask", type, "is too long for a mask");
   return {
     type,
     ...(selector.prepare && { prepare: (rule: RuleBuilder) => selector.prepare?.(rule) }),
