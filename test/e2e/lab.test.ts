@@ -35,17 +35,24 @@ async function run(dir: string, args: string[], env: Record<string, string> = {}
 
 const shell = (command: string): string => Bun.spawnSync(["sh", "-c", command]).stdout.toString();
 
+/** Other tests' namespaces are not the lab's doing. */
+const withoutTests = (text: string) =>
+  text
+    .split("\n")
+    .filter((line) => !line.includes("weft-t-"))
+    .join("\n");
+
 /** What a lab must leave as it was on the host. */
 const hostState = (): Record<string, string> => ({
   links: shell("ls /sys/class/net"),
   routes: shell("cat /proc/net/route /proc/net/ipv6_route; ip rule"),
   rules: shell("nft list ruleset 2>/dev/null"),
-  netns: shell("ls /run/netns 2>/dev/null"),
+  netns: withoutTests(shell("ls /run/netns 2>/dev/null")),
   sysctls: shell(
     "sysctl -a 2>/dev/null | grep -E '^net\\.(ipv4|ipv6|netfilter)' | grep -vE 'count|random|stat|nf_log'",
   ),
   files: shell("ls -laR --time-style=full-iso /etc/cni /opt/cni /var/lib/cni 2>&1"),
-  mounts: shell("cat /proc/self/mounts"),
+  mounts: withoutTests(shell("cat /proc/self/mounts")),
 });
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -202,6 +209,70 @@ describe("a lab that is killed", () => {
     },
     60_000,
   );
+});
+
+/** A user without rights, by number, as which the machine's programs can be run. */
+const nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
+const userNamespaces = Bun.spawnSync([
+  ...nobody,
+  "unshare",
+  "--user",
+  "--map-root-user",
+  "--net",
+  "true",
+]).success;
+
+describe("a user without root", () => {
+  testWith(needs.root, needs.that(userNamespaces, "a kernel that lets users make namespaces"))(
+    "gets the whole lab",
+    async () => {
+      const dir = mkdtempSync(join(tmpdir(), "weft-t-user-"));
+      try {
+        shell(`cp ${weft} ${weft}-cni ${dir}; chown -R 65534:65534 ${dir}`);
+        const child = Bun.spawn([...nobody, join(dir, "weft"), "lab", "run", "--once"], {
+          cwd: dir,
+          env: { PATH: process.env.PATH ?? "", HOME: dir, WEFT_LAB_DIR: join(dir, "lab") },
+          stdin: "ignore",
+          stdout: "pipe",
+          stderr: "pipe",
+        });
+        const [stdout, stderr] = await Promise.all([
+          new Response(child.stdout).text(),
+          new Response(child.stderr).text(),
+        ]);
+        const failed = stdout.split("\n").filter((line) => line.includes("✗"));
+        expect({ status: await child.exited, stderr, failed }).toEqual({ status: 0, stderr: "", failed: [] });
+      } finally {
+        rmSync(dir, { recursive: true, force: true });
+      }
+    },
+    120_000,
+  );
+
+  testWith(needs.root)("is told in one sentence where the kernel does not let them", async () => {
+    const dir = mkdtempSync(join(tmpdir(), "weft-t-user-"));
+    try {
+      // In a user namespace that allows no further ones.
+      const child = Bun.spawn(
+        [
+          ...["unshare", "--user", "--map-root-user", "sh", "-c"],
+          `echo 0 >/proc/sys/user/max_user_namespaces; echo 0 >/proc/sys/user/max_net_namespaces; exec ${weft} lab up`,
+        ],
+        {
+          env: { PATH: process.env.PATH ?? "", WEFT_LAB_DIR: join(dir, "lab") },
+          stdout: "pipe",
+          stderr: "pipe",
+        },
+      );
+      const stderr = await new Response(child.stderr).text();
+      expect(await child.exited).toBe(1);
+      expect(stderr).toContain("the lab needs namespaces of its own, which the kernel refuses");
+      expect(stderr.trim().split("\n")).toHaveLength(1);
+      expect(existsSync(join(dir, "lab"))).toBe(false);
+    } finally {
+      rmSync(dir, { recursive: true, force: true });
+    }
+  });
 });
 
 describe("bad input", () => {

@@ -180,6 +180,18 @@ export class Kubelet {
     }
   }
 
+  /** After a silence the control plane counts the node as lost: it is told again, where it knows otherwise. */
+  async #correctReady(): Promise<void> {
+    const { nodeName, signal, networkReady } = this.#options;
+    try {
+      const node = await this.#client.get(resources.nodes, { name: nodeName }, { signal });
+      const said = node.status?.conditions?.find(({ type }) => type === "Ready")?.status;
+      if (said !== (networkReady().ready ? "True" : "False")) await this.#reportReady();
+    } catch (error) {
+      if (!signal.aborted) this.#log.debug("Node cannot be read", { error: explain(error) });
+    }
+  }
+
   async #renewLease(): Promise<void> {
     const { nodeName, signal } = this.#options;
     const ref = { name: nodeName, namespace: "kube-node-lease" };
@@ -193,6 +205,7 @@ export class Kubelet {
         if (isNotFound(error)) await this.#client.create(resources.leases, lease).catch(() => {});
         else if (!signal.aborted) this.#log.warn("Lease cannot be renewed", { error: explain(error) });
       }
+      await this.#correctReady();
       await sleep(this.#clock, renewEvery, signal).catch(() => {});
     }
   }

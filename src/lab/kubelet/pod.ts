@@ -78,6 +78,11 @@ export class PodWorker {
   update(pod: Pod): void {
     this.#pod = pod;
     if (pod.metadata.deletionTimestamp !== undefined) void this.end();
+    else if (this.#reported !== "" && readyOf(pod.status) !== readyOf(this.#status())) {
+      // Somebody else wrote the status, such as the control plane after a silence of this node.
+      this.#reported = "";
+      this.#report();
+    }
   }
 
   async #start(): Promise<void> {
@@ -266,4 +271,8 @@ export class PodWorker {
     };
     return podStatus(this.#pod, state, this.#deps.nodeIPs, timestamp(this.#deps.clock));
   }
+}
+
+function readyOf(status: PodStatus | undefined): string | undefined {
+  return status?.conditions?.find(({ type }) => type === "Ready")?.status;
 }
