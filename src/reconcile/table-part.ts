@@ -39,8 +39,10 @@ export interface DesiredPart extends Ruleset {
   elements(set: string): ReadonlyMap<string, string>;
 }
 
-/** What is in a part of the table. */
+/** What is in the table, with the elements of a part. */
 export interface ActualPart {
+  /** By name. */
+  readonly chains: ReadonlyMap<string, ChainWithRules>;
   /** The elements of a set by their keys, as text. */
   elements(set: string): ReadonlyMap<string, string>;
 }
@@ -79,7 +81,6 @@ function textOf(value: Values | Verdict): string {
 interface Found extends ActualPart {
   readonly generation: number;
   readonly table: Table | undefined;
-  readonly chains: ReadonlyMap<string, ChainWithRules>;
   readonly sets: ReadonlyMap<string, NftSet | NftMap>;
 }
 

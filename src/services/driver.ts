@@ -63,7 +63,7 @@ export class ServicesDriver {
   /** Reads what an earlier process left, so that the table's first computation changes no more than it must. */
   adopt(): void {
     const found = this.#part.read();
-    this.#table.adopt((set) => found.elements(set));
+    this.#table.adopt((set) => found.elements(set), found.chains.keys());
   }
 
   /** Sets this node's pod prefixes and the prefixes of ClusterIPs. */

@@ -336,11 +336,10 @@ describe("changes", () => {
     ]);
   });
 
-  test("one endpoint more changes the class; the old one's chain goes", () => {
+  test("one endpoint more changes the class; the old one's chain stays for the next", () => {
     const table = tableOf(blue, two);
     table.setSlice(slice("blue-1", "blue", ["10.244.1.2@a", "10.244.2.2@b", "10.244.2.1@b"]));
     expect(write(table)).toEqual([
-      "chains pick4-2:  -> undefined",
       "chains pick4-3: undefined -> ",
       "endpoints4 10.96.0.1 . tcp . 80 . 2: undefined -> 10.244.2.1 . 8080",
       "frontends4 10.96.0.1 . tcp . 80: goto pick4-2 -> goto pick4-3",
@@ -359,7 +358,22 @@ describe("changes", () => {
     const table = tableOf(blue, two);
     table.deleteService("default/blue");
     table.compute();
-    expect(shown(table)).toBe("");
+    expect(shown(table)).toBe("chains pick4-2");
+  });
+
+  test("of chains without use, few are kept", () => {
+    const table = new ServiceTable(here, policy);
+    for (let count = 100; count > 0; count--) {
+      const addresses = Array.from({ length: count }, (_, i) => `10.244.1.${i}`);
+      table.setService(blue);
+      table.setSlice(slice("blue-1", "blue", addresses));
+      table.compute();
+    }
+    const chains = [...table.elements.of("chains").keys()];
+    expect(chains).toHaveLength(65);
+    expect(chains).toContain("services-pick4-1");
+    expect(chains).toContain("services-pick4-65");
+    expect(chains).not.toContain("services-pick4-66");
   });
 
   test("a slice that moves to another Service", () => {
@@ -376,11 +390,13 @@ describe("changes", () => {
       ["10.96.0.1 . tcp . 80 . 0", "10.244.2.2 . 8080"],
       ["10.96.0.1 . tcp . 80 . 1", "10.244.1.2 . 8080"],
     ]);
-    table.adopt((set) => (set === "services-endpoints4" ? slots : new Map()));
+    const chains = ["services-pick4-2", "services-pick4-7", "services-entry4"];
+    table.adopt((set) => (set === "services-endpoints4" ? slots : new Map()), chains);
     table.setService(blue);
     table.setSlice(two);
     table.compute();
     expect(table.elements.of("services-endpoints4")).toEqual(slots);
+    expect([...table.elements.of("chains").keys()]).toEqual(["services-pick4-2", "services-pick4-7"]);
   });
 
   test("UDP frontends whose endpoint went, or whose first came, are named", () => {

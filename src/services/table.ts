@@ -1,8 +1,9 @@
 import type { EndpointSlice, Service } from "../kube/types.ts";
 import { keyOf } from "../kube/types.ts";
 import type { Family } from "../lib/ip.ts";
-import { entrances, OUTSIDE, pickChain, rememberChain } from "./classes.ts";
-import { CHAINS, type Change, Elements, inner, setNames } from "./elements.ts";
+import { ChainPool } from "./chains.ts";
+import { entrances, OUTSIDE, parseChain, pickChain, rememberChain } from "./classes.ts";
+import { type Change, Elements, inner, setNames } from "./elements.ts";
 import { EndpointChoice, type NodeView, ownAddresses } from "./endpoints.ts";
 import {
   clusterIps,
@@ -67,6 +68,7 @@ export interface Conflict {
  */
 export class ServiceTable {
   readonly elements = new Elements();
+  readonly #chains = new ChainPool(this.elements);
   #node: NodeView;
   #policy: FrontendPolicy;
   readonly #services = new Map<string, Service>();
@@ -87,8 +89,9 @@ export class ServiceTable {
     this.#policy = policy;
   }
 
-  /** Lets the first computation place endpoints where an earlier process placed them. */
-  adopt(adopted: Adopted): void {
+  /** Lets the first computation place endpoints where an earlier process placed them, and keep its chains. */
+  adopt(adopted: Adopted, chains: Iterable<string>): void {
+    for (const name of chains) if (parseChain(name) !== undefined) this.#chains.adopt(name);
     const slots = new Map<string, string[]>();
     for (const entrance of ["service", "nodeport"] as const) {
       for (const family of [4, 6] as const) {
@@ -306,12 +309,9 @@ export class ServiceTable {
     const { family, key, affinity, sourceRanges } = frontend;
     for (const outside of [false, true]) {
       const group = classOf(installed, outside);
-      if (group !== undefined) this.elements.use(CHAINS, pickChain(group), difference);
+      if (group !== undefined) this.#chains.use(pickChain(group), difference);
     }
-    if (affinity > 0) {
-      const chain = rememberChain(family, affinity);
-      this.elements.use(CHAINS, chain, difference);
-    }
+    if (affinity > 0) this.#chains.use(rememberChain(family, affinity), difference);
     if (entranceOf(frontend) === "nodeport") {
       this.elements.use(setNames.nodePortGate + family, key, difference);
     } else if (frontend.outside !== undefined || sourceRanges !== undefined) {
