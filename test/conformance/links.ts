@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import type { NewLink } from "../../src/linux/route/link.ts";
+import type { Link, NewLink } from "../../src/linux/route/link.ts";
 import type { Rtnl } from "../../src/linux/route/rtnl.ts";
 import { eventually, type Flavour, refusal } from "./lab.ts";
 
@@ -10,13 +10,27 @@ const pair = (a: string, b: string, more: Partial<NewLink> = {}): NewLink => ({
   ...more,
 });
 
+/** Links that tunnel modules, once loaded, put into every namespace. */
+const fallbacks = new Set([
+  "tunl0",
+  "gre0",
+  "gretap0",
+  "erspan0",
+  "sit0",
+  "ip6tnl0",
+  "ip6gre0",
+  "ip_vti0",
+  "ip6_vti0",
+]);
+const made = (links: Link[]) => links.filter((link) => !fallbacks.has(link.name));
+
 /** What must hold of links, whichever the kernel. */
 export function linkConformance(flavour: Flavour): void {
   describe(`links of ${flavour.name}`, () => {
     test("a new namespace has a loopback link, which is down", () => {
       using lab = flavour.open();
       const { links } = lab.netns().kernel.rtnl;
-      expect(links.list()).toMatchObject([
+      expect(made(links.list())).toMatchObject([
         { index: 1, name: "lo", type: 772, loopback: true, up: false, running: false, mtu: 65536, group: 0 },
       ]);
     });
@@ -67,23 +81,21 @@ export function linkConformance(flavour: Flavour): void {
       expect(pod.kernel.rtnl.links.find("eth0")).toBeUndefined();
     });
 
-    test("a pair has a carrier when both ends are up", () => {
+    test("a pair has a carrier when both ends are up", async () => {
       using lab = flavour.open();
       const { links } = lab.netns().kernel.rtnl;
+      // The state follows the carrier a moment later.
+      const becomes = (name: string, state: object) =>
+        eventually(() => expect(links.get(name)).toMatchObject(state));
       links.add(pair("a", "b", { up: true }));
-      expect(links.get("a")).toMatchObject({
-        up: true,
-        lowerUp: false,
-        running: false,
-        operState: "lowerlayerdown",
-      });
+      await becomes("a", { up: true, lowerUp: false, running: false, operState: "lowerlayerdown" });
       links.set("b", { up: true });
       for (const name of ["a", "b"]) {
-        expect(links.get(name)).toMatchObject({ up: true, lowerUp: true, running: true, operState: "up" });
+        await becomes(name, { up: true, lowerUp: true, running: true, operState: "up" });
       }
       links.set("b", { up: false });
-      expect(links.get("a")).toMatchObject({ up: true, lowerUp: false });
-      expect(links.get("b")).toMatchObject({ up: false, operState: "down" });
+      await becomes("a", { up: true, lowerUp: false });
+      await becomes("b", { up: false, operState: "down" });
     });
 
     test("links are listed by kind and by master", () => {
@@ -94,7 +106,7 @@ export function linkConformance(flavour: Flavour): void {
       links.add(pair("a", "b", { master: "br0" }));
       links.add(pair("c", "d", { master: links.index("br1") }));
       const names = (list: { name: string }[]) => list.map((link) => link.name).sort();
-      expect(names(links.list())).toEqual(["a", "b", "br0", "br1", "c", "d", "lo"]);
+      expect(names(made(links.list()))).toEqual(["a", "b", "br0", "br1", "c", "d", "lo"]);
       expect(names(links.list({ kind: "veth" }))).toEqual(["a", "b", "c", "d"]);
       expect(names(links.list({ master: "br0" }))).toEqual(["a"]);
       expect(links.get("br0")).toMatchObject({ kind: "bridge", mac: "0a:00:00:00:00:aa", type: 1 });

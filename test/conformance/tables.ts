@@ -4,8 +4,9 @@ import type { FdbEntry, Neighbour } from "../../src/linux/route/neighbour.ts";
 import type { Rtnl } from "../../src/linux/route/rtnl.ts";
 import type { Rule } from "../../src/linux/route/rule.ts";
 import { matchPrefix } from "../../src/linux/route/tc-filters.ts";
+import { needs, testWith } from "../lib/needs.ts";
 import { addPair } from "./addresses.ts";
-import { type Flavour, refusal } from "./lab.ts";
+import { type Flavour, realKernel, refusal } from "./lab.ts";
 
 const defaults = (rule: Rule) => rule.protocol === "kernel";
 const showRule = (rule: Rule) =>
@@ -26,6 +27,7 @@ export function tableConformance(flavour: Flavour): void {
   ruleConformance(flavour);
   neighbourConformance(flavour);
   fdbConformance(flavour);
+  vlanConformance(flavour);
   tcConformance(flavour);
 }
 
@@ -146,7 +148,8 @@ function fdbConformance(flavour: Flavour): void {
       const listed = () =>
         fdb
           .list({ master: "br0" })
-          .filter((entry) => entry.mac === mac)
+          // Where the kernel knows VLANs, the port's own has the entry too.
+          .filter((entry) => entry.mac === mac && entry.vlan === undefined)
           .map(showEntry);
       fdb.add({ link: "a", mac, flags: ["master"], state: "noarp" });
       expect(listed()).toEqual([`${mac} noarp`]);
@@ -159,6 +162,35 @@ function fdbConformance(flavour: Flavour): void {
       // A port's own address is always known.
       expect(fdb.list({ master: "br0" }).map(showEntry)).toContain("0a:00:00:00:00:01 permanent");
     });
+  });
+}
+
+function vlanConformance(flavour: Flavour): void {
+  const vlanTest = flavour === realKernel ? testWith(needs.kernel("bridgeVlanFiltering")) : test;
+  vlanTest(`bridge VLANs of ${flavour.name} are added and deleted, one by one and by range`, () => {
+    using lab = flavour.open();
+    const { links, bridgeVlans } = lab.netns().kernel.rtnl;
+    links.add({ kind: "bridge", name: "br0", bridge: { vlanFiltering: true } });
+    links.add({ kind: "veth", name: "a", master: "br0", peer: { name: "b" } });
+    const shown = (link: string) =>
+      bridgeVlans.list(link).map(({ vid, vidEnd, pvid, untagged }) => {
+        const range = vid === vidEnd ? `${vid}` : `${vid}-${vidEnd}`;
+        return [range, pvid && "pvid", untagged && "untagged"].filter(Boolean).join(" ");
+      });
+    expect(shown("a")).toEqual(["1 pvid untagged"]);
+    bridgeVlans.add({ link: "a", vid: 10, pvid: true, untagged: true });
+    bridgeVlans.add({ link: "a", vid: 100, vidEnd: 199 });
+    expect(shown("a")).toEqual(["1 untagged", "10 pvid untagged", "100-199"]);
+    bridgeVlans.delete({ link: "a", vid: 120, vidEnd: 129 });
+    bridgeVlans.delete({ link: "a", vid: 1 });
+    bridgeVlans.delete({ link: "a", vid: 4000 });
+    expect(shown("a")).toEqual(["10 pvid untagged", "100-119", "130-199"]);
+    bridgeVlans.add({ link: "br0", vid: 10, self: true });
+    expect(shown("br0")).toEqual(["1 pvid untagged", "10"]);
+    expect(refusal(() => bridgeVlans.add({ link: "b", vid: 10 }))).toBe("EOPNOTSUPP");
+    expect(refusal(() => bridgeVlans.add({ link: "a", vid: 10, vidEnd: 11, pvid: true }))).toBe("EINVAL");
+    links.set("a", { master: null });
+    expect(shown("a")).toEqual([]);
   });
 }
 

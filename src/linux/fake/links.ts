@@ -160,6 +160,7 @@ export function addLink(namespace: FakeNamespace, spec: NewLink, kinds: Kinds): 
   link.own.index = target.newIndex(spec.index);
   target.links.push(link);
   applyKind(link, spec, kinds, true);
+  if (spec.kind === "bridge") addDefaultVlan(link, link);
   apply(link, namespace, settings);
   refresh(link);
   tell(link);
@@ -257,7 +258,11 @@ function joinMaster(link: FakeLink, master: FakeLink): void {
   const { namespace, own } = link;
   const entry = { link: own.index, mac: own.mac ?? "", state: "permanent" as const, flags: [] };
   namespace.fdb.push({ ...entry, master: master.own.index });
-  const pvid = master.own.bridge?.vlanDefaultPvid ?? 0;
+  addDefaultVlan(link, master);
+}
+
+function addDefaultVlan({ namespace, own }: FakeLink, bridge: FakeLink): void {
+  const pvid = bridge.own.bridge?.vlanDefaultPvid ?? 0;
   if (pvid > 0)
     namespace.vlans.push({ link: own.index, vid: pvid, vidEnd: pvid, pvid: true, untagged: true });
 }

@@ -238,10 +238,12 @@ export class BridgeVlans {
     return this.#driver.bridgeVlans(link);
   }
 
+  /** Throws EOPNOTSUPP where the link is neither a bridge nor a port of one. */
   add(vlan: NewBridgeVlan): void {
     this.#driver.change({ addBridgeVlan: vlan });
   }
 
+  /** What is not there is no error. */
   delete(vlan: NewBridgeVlan): void {
     this.#driver.change({ deleteBridgeVlan: vlan });
   }
