@@ -5,6 +5,7 @@ import { decodeProtobuf, PROTOBUF_TYPE } from "./protobuf.ts";
 /** As much as etcd takes, twice over: the same limit as Kubernetes' own. */
 export const BODY_LIMIT = 3 * 1024 * 1024;
 
+const MOST_DEPTH = 500;
 const JSON_TYPE = "application/json";
 const YAML_TYPE = "application/yaml";
 export const APPLY_TYPE = "application/apply-patch+yaml";
@@ -51,6 +52,28 @@ export async function readPatch(request: Request): Promise<{ type: PatchType; pa
   return { type, patch: decode(await readBytes(request), type === APPLY_TYPE) };
 }
 
+const [QUOTE, BACKSLASH, OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT] = [
+  0x22, 0x5c, 0x5b, 0x5d, 0x7b, 0x7d,
+];
+
+/** How deep JSON is nested, by its brackets outside of strings: what recurses over it must not overflow the stack. */
+function depthOf(bytes: Uint8Array): number {
+  let depth = 0;
+  let most = 0;
+  let quoted = false;
+  for (let i = 0; i < bytes.length; i++) {
+    const byte = bytes[i];
+    if (byte === QUOTE) quoted = !quoted;
+    else if (quoted) {
+      if (byte === BACKSLASH) i++;
+    } else if (byte === OPEN_LIST || byte === OPEN_OBJECT) {
+      depth++;
+      if (depth > most) most = depth;
+    } else if (byte === CLOSE_LIST || byte === CLOSE_OBJECT) depth--;
+  }
+  return most;
+}
+
 async function readBytes(request: Request): Promise<Uint8Array> {
   if (Number(request.headers.get("content-length") ?? 0) > BODY_LIMIT) throw tooLarge(BODY_LIMIT);
   let bytes: Uint8Array;
@@ -65,6 +88,7 @@ async function readBytes(request: Request): Promise<Uint8Array> {
 
 /** JSON is tried first for YAML too: it is what kubectl sends, and far faster to read. */
 function decode(bytes: Uint8Array, yaml: boolean): unknown {
+  if (depthOf(bytes) > MOST_DEPTH) throw badRequest(`the body is nested more than ${MOST_DEPTH} levels deep`);
   const text = new TextDecoder().decode(bytes);
   try {
     return JSON.parse(text);

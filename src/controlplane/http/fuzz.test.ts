@@ -159,7 +159,7 @@ test("a body that is nested without end is refused", async () => {
   const revisions = "/apis/apps/v1/namespaces/default/controllerrevisions";
   const revision = `{"metadata":{"name":"deep"},"revision":1,"data":${deep}}`;
   const { code, body } = await api.send("POST", revisions, revision);
-  expect([code, body.message as unknown]).toEqual([400, "the body is nested too deeply"]);
+  expect([code, body.message as unknown]).toEqual([400, "the body is nested more than 500 levels deep"]);
   expect((await api.get(revisions)).body.items).toHaveLength(0);
   const large = await api.send("POST", "/api/v1/namespaces/default/configmaps", `"${"x".repeat(4_000_000)}"`);
   expect(large.code).toBe(413);

@@ -9,8 +9,8 @@ import { numberOf } from "./list.ts";
 import { Renderer } from "./respond.ts";
 
 const BOOKMARK_INTERVAL = 60_000;
-/** Lines that may wait for a client that does not read; it is cut off then, and may come back with its last version. */
-const MOST_WAITING = 50_000;
+/** Bytes that may wait for a client that does not read; it is cut off then, and may come back with its last version. */
+const MOST_WAITING = 64 * 1024 * 1024;
 
 const encoder = new TextEncoder();
 /** Bun sends the head of an answer with its first byte, and clients wait for it: white space that JSON ignores. */
@@ -107,14 +107,17 @@ class WatchStream {
   }
 
   start(signal: AbortSignal): ReadableStream<Uint8Array> {
-    const stream = new ReadableStream<Uint8Array>({
-      start: (controller) => {
-        this.#controller = controller;
-        this.#enqueue(FIRST_BYTE);
-        this.#begin();
+    const stream = new ReadableStream<Uint8Array>(
+      {
+        start: (controller) => {
+          this.#controller = controller;
+          this.#enqueue(FIRST_BYTE);
+          this.#begin();
+        },
+        cancel: () => this.#release(),
       },
-      cancel: () => this.#release(),
-    });
+      { highWaterMark: 0, size: (chunk) => chunk?.byteLength ?? 0 },
+    );
     if (signal.aborted) this.end();
     else signal.addEventListener("abort", () => this.end(), { once: true });
     return stream;

@@ -13,9 +13,13 @@ export class Compacted extends WeftError {
   }
 }
 
+/** Characters of JSON that the events of one resource may hold, however few they are. */
+const MOST_TEXT = 32 * 1024 * 1024;
+
 /** The last events of one resource, in order of revision. */
 export class History {
   readonly #limit: number;
+  #text = 0;
   #events: StoreEvent[] = [];
   /** All events after this revision are known. */
   #compacted: number;
@@ -27,8 +31,10 @@ export class History {
 
   add(event: StoreEvent): void {
     this.#events.push(event);
-    // Dropping a quarter at a time keeps the cost of each event constant.
+    this.#text += event.entry.text.length;
+    // Dropping a part at a time keeps the cost of each event constant.
     if (this.#events.length > this.#limit * 1.25) this.#drop(this.#events.length - this.#limit);
+    if (this.#text > MOST_TEXT) this.#drop(Math.ceil(this.#events.length / 4));
   }
 
   since(revision: number): readonly StoreEvent[] {
@@ -45,7 +51,7 @@ export class History {
     const last = this.#events[count - 1];
     if (last === undefined) return;
     this.#compacted = Math.max(this.#compacted, last.revision);
-    this.#events = this.#events.slice(count);
+    for (const { entry } of this.#events.splice(0, count)) this.#text -= entry.text.length;
   }
 
   /** The index of the first event after a revision. */
