@@ -52,32 +52,40 @@ const phases: Record<string, number> = { Pending: 0, Unknown: 1, Running: 2 };
 
 /**
  * The pods that are missed least first, in the order of client-go's ActivePodsWithRanks: without a node, not running, not
- * ready, cheap to delete, on a node with many others of the set, ready for a short time, restarted often, young.
+ * ready, cheap to delete, on a node with others of the set, ready for a short time, restarted often, young. Of the pods of
+ * a node only those count as doubled that are there beside a better one, so that each node keeps its best as long as
+ * others have two.
  */
 function rankForDeletion(pods: readonly Pod[]): Pod[] {
-  const onNode = new Map<string | undefined, number>();
-  for (const { spec } of pods) onNode.set(spec.nodeName, (onNode.get(spec.nodeName) ?? 0) + 1);
   const cost = (pod: Pod) =>
     Number(pod.metadata.annotations?.["controller.kubernetes.io/pod-deletion-cost"] ?? 0);
   const restarts = (pod: Pod) =>
     Math.max(0, ...(pod.status?.containerStatuses ?? []).map(({ restartCount }) => restartCount));
-  const rank = (pod: Pod): (number | string)[] => [
+  const rank = (pod: Pod, doubled: number): number[] => [
     pod.spec.nodeName ? 1 : 0,
     phases[pod.status?.phase ?? "Pending"] ?? 1,
     isReady(pod) ? 1 : 0,
     cost(pod) || 0,
-    -(onNode.get(pod.spec.nodeName) ?? 0),
+    -doubled,
     -restarts(pod),
   ];
-  const newest = (pod: Pod) => pod.metadata.creationTimestamp ?? "";
-  return pods
-    .map((pod) => ({ pod, rank: rank(pod) }))
-    .sort((a, b) => {
-      const i = a.rank.findIndex((value, j) => value !== b.rank[j]);
-      if (i >= 0) return (a.rank[i] as number) - (b.rank[i] as number);
-      return newest(a.pod) < newest(b.pod) ? 1 : newest(a.pod) > newest(b.pod) ? -1 : 0;
-    })
-    .map(({ pod }) => pod);
+  const sorted = (list: { pod: Pod; rank: number[] }[]) => list.sort(byRank).map(({ pod }) => pod);
+  const onNode = new Map<string | undefined, number>();
+  const bestFirst = sorted(pods.map((pod) => ({ pod, rank: rank(pod, 0) }))).reverse();
+  return sorted(
+    bestFirst.map((pod) => {
+      const better = onNode.get(pod.spec.nodeName) ?? 0;
+      onNode.set(pod.spec.nodeName, better + 1);
+      return { pod, rank: rank(pod, better) };
+    }),
+  );
+}
+
+function byRank(a: { pod: Pod; rank: number[] }, b: { pod: Pod; rank: number[] }): number {
+  const i = a.rank.findIndex((value, j) => value !== b.rank[j]);
+  if (i >= 0) return (a.rank[i] as number) - (b.rank[i] as number);
+  const born = ({ pod }: { pod: Pod }) => pod.metadata.creationTimestamp ?? "";
+  return born(a) < born(b) ? 1 : born(a) > born(b) ? -1 : 0;
 }
 
 /** Keeps as many pods of a template as are wanted. */

@@ -55,6 +55,13 @@ describe("a ReplicaSet", () => {
       0,
       ["c"],
     ],
+    [
+      "until each node has its best one left",
+      3,
+      ["n", "n", "n", "m", "m", "o"].map((node, i) => ready(`${node}${i}`, { node, created: String(i) })),
+      0,
+      ["n2", "m4", "n1"],
+    ],
   ];
   test.each(cases)("%s", (_, replicas, pods, create, gone) => {
     const plan = planReplicas(set(replicas), pods, now);
