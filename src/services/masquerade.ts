@@ -59,6 +59,8 @@ export function masqueradePart(pods: readonly Prefix[], except: readonly Prefix[
 export class MasqueradeDriver {
   readonly #part: TablePart;
   #desired: DesiredPart | undefined;
+  /** What the desired part was made of. */
+  #made = "";
 
   constructor(nft: NftablesApi) {
     this.#part = new TablePart(nft, "masquerade");
@@ -66,8 +68,14 @@ export class MasqueradeDriver {
 
   /** Sets what shall be and writes what differs. Returns the number of operations. */
   update(pods: readonly Prefix[], except: readonly Prefix[]): number {
-    this.#desired = masqueradePart(pods, except);
-    return this.#part.repair(this.#desired);
+    const made = `${pods.join(" ")} except ${except.join(" ")}`;
+    if (this.#desired !== undefined && this.#made === made) return 0;
+    const desired = masqueradePart(pods, except);
+    const written = this.#part.repair(desired);
+    // Only now: what failed is to be tried again.
+    this.#desired = desired;
+    this.#made = made;
+    return written;
   }
 
   /** Puts right what somebody else changed. Returns the number of operations. */
@@ -77,6 +85,7 @@ export class MasqueradeDriver {
 
   /** Removes it all. Returns false where there was nothing. */
   remove(): boolean {
+    this.#desired = undefined;
     return this.#part.remove();
   }
 }

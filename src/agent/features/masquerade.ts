@@ -19,11 +19,14 @@ export const masquerade: Feature = {
     const driver = new MasqueradeDriver(kernel.nft);
     const nodes = informers.nodes();
     let written = 0;
+    let check = false;
     const loop = new ReconcileLoop(
       () => {
         if (!nodes.hasSynced) return;
         const pods = podPrefixes(nodes.get({ name: nodeName }));
-        const operations = driver.update(pods, exceptions(context, nodes.list()));
+        const operations =
+          driver.update(pods, exceptions(context, nodes.list())) + (check ? driver.check() : 0);
+        check = false;
         written += operations;
         if (operations > 0) log.info("Masquerade written", { pods: pods.join(",") });
         if (pods.length > 0) report("ready", `pods in ${pods.join(" and ")} leave with the node's address`);
@@ -41,7 +44,10 @@ export const masquerade: Feature = {
     await Promise.race([nodes.synced, aborted(signal)]).catch(() => {});
     nodes.on({ add: loop.triggered, update: loop.triggered, delete: loop.triggered });
     loop.trigger();
-    repeat(context, CHECK_INTERVAL, loop.triggered);
+    repeat(context, CHECK_INTERVAL, () => {
+      check = true;
+      loop.trigger();
+    });
     await aborted(signal);
   },
 

@@ -1,7 +1,7 @@
 import { keyOf } from "../../kube/types.ts";
 import { sleep } from "../../lib/clock.ts";
 import { explain } from "../../lib/errors.ts";
-import { isNotFound } from "../../linux/errors.ts";
+import { KernelError } from "../../linux/errors.ts";
 import { ReconcileLoop } from "../../reconcile/loop.ts";
 import { removeServices, ServicesDriver } from "../../services/driver.ts";
 import { ServiceTable } from "../../services/table.ts";
@@ -140,9 +140,10 @@ function seeBridgedTraffic({ kernel: { sysctl }, log }: AgentContext): void {
     try {
       if (sysctl.read(key) !== "1") sysctl.write(key, 1);
     } catch (error) {
-      if (!isNotFound(error)) throw error;
-      log.warn("The kernel does not show bridged packets to nftables", {
+      if (!(error instanceof KernelError)) throw error;
+      log.warn("The kernel does not show bridged packets to nftables, or not to this process", {
         sysctl: key,
+        error: explain(error),
         effect: "a pod may not reach a Service whose endpoint is on the same node",
         remedy: "Load the module br_netfilter",
       });
