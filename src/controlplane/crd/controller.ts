@@ -2,7 +2,7 @@ import type { CustomResourceDefinition } from "../../kube/types.ts";
 import type { Cluster } from "../cluster.ts";
 import type { ApiObject } from "../objects.ts";
 import type { ResourceType } from "../resources/definition.ts";
-import type { Entry } from "../store/store.ts";
+import type { Entry } from "../store/entry.ts";
 import { deleteObject } from "../write/delete.ts";
 import { customTypes } from "./types.ts";
 

@@ -3,8 +3,9 @@ import { isDict } from "../objects.ts";
 import { parseSelectors } from "../query/selectors.ts";
 import type { ResourceType } from "../resources/definition.ts";
 import { badRequest, expired, StatusError } from "../status.ts";
+import type { Entry } from "../store/entry.ts";
 import { Compacted } from "../store/history.ts";
-import { byKey, type Entry } from "../store/store.ts";
+import { byKey } from "../store/store.ts";
 import type { ListInfo } from "./respond.ts";
 
 const TOO_OLD =

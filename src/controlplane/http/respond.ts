@@ -1,7 +1,7 @@
 import type { Status } from "../../kube/types.ts";
 import type { ApiObject } from "../objects.ts";
 import { apiVersionOf, type Column, type ResourceType } from "../resources/definition.ts";
-import type { Entry } from "../store/store.ts";
+import type { Entry } from "../store/entry.ts";
 import { fromStored } from "../write/prepare.ts";
 import type { Format } from "./accept.ts";
 

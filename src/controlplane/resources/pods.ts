@@ -177,7 +177,7 @@ const sameToleration = (a: Toleration, b: Toleration) =>
   Bun.deepEquals({ ...a, tolerationSeconds: 0 }, { ...b, tolerationSeconds: 0 });
 
 /** What is wrong with a pod's spec beyond its schema. */
-export function validatePodSpec(spec: PodSpec, path: string): FieldError[] {
+function validatePodSpec(spec: PodSpec, path: string): FieldError[] {
   const errors: FieldError[] = [];
   if (spec.containers.length === 0) errors.push(required(`${path}.containers`));
   const names = new Set<string>();

@@ -41,7 +41,7 @@ export function checkFormat(format: string, value: string): boolean {
 }
 
 /** Standard base64 with its padding; line breaks are let through, as Go does. */
-export function isBase64(value: string): boolean {
+function isBase64(value: string): boolean {
   const text = /[\r\n]/.test(value) ? value.replace(/[\r\n]/g, "") : value;
   return text.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(text);
 }

@@ -90,7 +90,7 @@ function validateString(value: string, schema: Schema, path: string, errors: Fie
 const patterns = new Map<string, RegExp>();
 
 /** Compiled once. Go's RE2 and JavaScript differ in corners; what JavaScript cannot read matches everything. */
-export function patternOf(source: string): RegExp {
+function patternOf(source: string): RegExp {
   let pattern = patterns.get(source);
   if (pattern === undefined) {
     pattern = compilePattern(source) ?? /(?:)/;

@@ -1,5 +1,5 @@
 import { WeftError } from "../../lib/errors.ts";
-import type { StoreEvent } from "./store.ts";
+import type { StoreEvent } from "./entry.ts";
 
 /** Events after this revision are no longer all known. */
 export class Compacted extends WeftError {

@@ -3,8 +3,9 @@ import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ApiObject } from "../objects.ts";
+import type { StoreEvent } from "./entry.ts";
 import { Compacted } from "./history.ts";
-import { byKey, Store, type StoreEvent } from "./store.ts";
+import { byKey, Store } from "./store.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "weft-store-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

@@ -3,7 +3,7 @@ import type { Cluster } from "../cluster.ts";
 import { type ApiObject, at, cloneJson, type Dict, isDict, own, timestamp } from "../objects.ts";
 import type { ResourceType } from "../resources/definition.ts";
 import { badRequest, conflict, invalid, notSupported } from "../status.ts";
-import type { Entry } from "../store/store.ts";
+import type { Entry } from "../store/entry.ts";
 import { hasContent } from "./update.ts";
 
 export interface DeleteRequest {

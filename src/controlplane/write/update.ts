@@ -5,7 +5,7 @@ import { noteUpdate } from "../patch/ownership.ts";
 import type { ResourceType } from "../resources/definition.ts";
 import { allocateService } from "../services/allocate.ts";
 import { conflict, invalid, invalidValue, modified, notFound } from "../status.ts";
-import type { Entry } from "../store/store.ts";
+import type { Entry } from "../store/entry.ts";
 import { identify, keepServerMetadata } from "./metadata.ts";
 import { fromStored, pruneUnknown, settle, toStored, type WriteOptions } from "./prepare.ts";
 

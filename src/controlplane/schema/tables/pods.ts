@@ -87,7 +87,7 @@ Container
   securityContext#15: SecurityContext
   stdin#16, stdinOnce#17, tty#18: bool
 EphemeralContainer
-  ...EphemeralContainerCommon#1
+  ...Container#1
   targetContainerName#2: string
 PodSecurityContext
   seLinuxOptions#1: SELinuxOptions
@@ -223,27 +223,6 @@ SecurityContext
   procMount#9: string?
   seccompProfile#11: SeccompProfile
   appArmorProfile#12: AppArmorProfile
-EphemeralContainerCommon
-  name#1: string! check=dns-label
-  image#2: string
-  command#3, args#4: [string] atomic
-  workingDir#5: string
-  ports#6: [ContainerPort] key=containerPort keys=containerPort,protocol
-  envFrom#19: [EnvFromSource] atomic
-  env#7: [EnvVar] key=name
-  resources#8: ResourceRequirements ={}
-  resizePolicy#23: [ContainerResizePolicy] atomic
-  restartPolicy#24: string?
-  restartPolicyRules#25: [ContainerRestartRule] atomic
-  volumeMounts#9: [VolumeMount] key=mountPath
-  volumeDevices#21: [VolumeDevice] key=devicePath
-  livenessProbe#10, readinessProbe#11, startupProbe#22: Probe
-  lifecycle#12: Lifecycle
-  terminationMessagePath#13: string ="/dev/termination-log"
-  terminationMessagePolicy#20: string ="File" in(File,FallbackToLogsOnError)
-  imagePullPolicy#14: string in(Always,IfNotPresent,Never)
-  securityContext#15: SecurityContext
-  stdin#16, stdinOnce#17, tty#18: bool
 SELinuxOptions
   user#1, role#2, type#3, level#4: string
 WindowsSecurityContextOptions
