@@ -1,0 +1,339 @@
+/** The portmap plugin behind bridge, as executables in namespaces; see cni-fixture.ts for the picture. */
+import { expect, test } from "bun:test";
+import type { JsonObject } from "../../src/cni/fields.ts";
+import { type Answer, addressOf, CniHost } from "./cni-fixture.ts";
+import { join, Namespace } from "./services-fixture.ts";
+
+interface Mapping {
+  hostPort: number;
+  containerPort: number;
+  protocol?: string;
+  hostIP?: string;
+}
+
+/** A container on the host whose ports are mapped. */
+class Mapped {
+  readonly host: CniHost;
+  readonly container: Namespace;
+  readonly bridge: Answer;
+  readonly config: JsonObject;
+
+  private constructor(host: CniHost, container: Namespace, bridge: Answer, config: JsonObject) {
+    this.host = host;
+    this.container = container;
+    this.bridge = bridge;
+    this.config = config;
+  }
+
+  static async make(
+    host: CniHost,
+    name: string,
+    mappings: Mapping[],
+    more: JsonObject = {},
+    bridgeMore: JsonObject = {},
+  ): Promise<Mapped> {
+    const { cniVersion = "1.0.0" } = more;
+    const container = host.container();
+    await container.serve(80, name);
+    const bridge = await host.succeed("ADD", container, host.config({ cniVersion, ...bridgeMore }));
+    const config = {
+      cniVersion,
+      name: "net",
+      type: "portmap",
+      runtimeConfig: { portMappings: mappings },
+      ...more,
+    };
+    const made = new Mapped(host, container, bridge, config);
+    const { json } = await made.call("ADD");
+    expect(json).toEqual(bridge.json);
+    return made;
+  }
+
+  call(command: string, more: JsonObject = {}): Promise<Answer> {
+    const config = { ...this.config, prevResult: this.bridge.json, ...more };
+    return this.host.succeed(command, this.container, config);
+  }
+
+  address(family: 4 | 6): string {
+    return addressOf(this.bridge, family);
+  }
+}
+
+const web: Mapping = { hostPort: 8080, containerPort: 80, protocol: "tcp" };
+
+test("a mapped port leads to the container from outside, with the caller's address", async () => {
+  using host = new CniHost();
+  await Mapped.make(host, "blue", [web]);
+  expect(await host.outside.ask("192.0.2.1", 8080)).toStartWith("blue 192.0.2.2 ");
+  expect(await host.outside.ask("2001:db8::1", 8080)).toStartWith("blue 2001:db8::2 ");
+  // Any address of the host is good, also one that came later.
+  host.node.kernel.rtnl.addresses.add({ link: "eth0", address: "192.0.2.9/24" });
+  expect(await host.outside.ask("192.0.2.9", 8080)).toStartWith("blue 192.0.2.2 ");
+  expect(await host.outside.ask("192.0.2.1", 8081)).toBe("refused");
+});
+
+test("a mapped port leads to the container from the host itself, localhost too", async () => {
+  using host = new CniHost();
+  await Mapped.make(host, "blue", [web]);
+  expect(await host.node.ask("127.0.0.1", 8080)).toStartWith("blue 10.77.0.1 ");
+  expect(await host.node.ask("192.0.2.1", 8080)).toStartWith("blue ");
+  expect(await host.node.ask("2001:db8::1", 8080)).toStartWith("blue ");
+});
+
+test("a mapped port leads back to the container itself and to its neighbours, both families", async () => {
+  using host = new CniHost();
+  // With br_netfilter a frame goes back through the port by which it came only in hairpin mode.
+  const blue = await Mapped.make(host, "blue", [web], {}, { hairpinMode: true });
+  const green = host.container();
+  await host.succeed("ADD", green, host.config());
+  // Without masquerading, the answer would go straight to the neighbour, who waits for one from the host.
+  for (const [asking, name] of [
+    [blue.container, "itself"],
+    [green, "a neighbour"],
+  ] as const) {
+    expect([name, await asking.ask("192.0.2.1", 8080)]).toEqual([
+      name,
+      expect.stringContaining("blue 10.77.0.1 "),
+    ]);
+    expect([name, await asking.ask("2001:db8::1", 8080)]).toEqual([
+      name,
+      expect.stringContaining("blue fd77::1 "),
+    ]);
+  }
+});
+
+test("without snat nobody is masqueraded", async () => {
+  using host = new CniHost();
+  const blue = await Mapped.make(host, "blue", [web], { snat: false }, { hairpinMode: true });
+  expect(await host.outside.ask("192.0.2.1", 8080)).toStartWith("blue 192.0.2.2 ");
+  expect(await blue.container.ask("192.0.2.1", 8080, 300)).toBe("silence");
+  await blue.call("DEL");
+  expect(host.node.kernel.nft.tables()).toEqual([]);
+});
+
+test("masqAll masquerades everybody", async () => {
+  using host = new CniHost();
+  const blue = await Mapped.make(host, "blue", [web], { masqAll: true, markMasqBit: 20 });
+  expect(await host.outside.ask("192.0.2.1", 8080)).toStartWith("blue 10.77.0.1 ");
+  expect(await host.node.ask("127.0.0.1", 8080)).toStartWith("blue 10.77.0.1 ");
+  await blue.call("DEL");
+  expect(host.node.kernel.nft.tables()).toEqual([]);
+});
+
+test("a mapping at one address of the host is at no other, and goes before one at all", async () => {
+  using host = new CniHost();
+  host.node.kernel.rtnl.addresses.add({ link: "eth0", address: "192.0.2.9/24" });
+  await Mapped.make(host, "all", [web, { ...web, hostPort: 8082, hostIP: "0.0.0.0" }]);
+  await Mapped.make(host, "one", [
+    { ...web, hostIP: "192.0.2.9" },
+    { ...web, hostPort: 8081, hostIP: "192.0.2.9" },
+  ]);
+  expect(await host.outside.ask("192.0.2.1", 8080)).toStartWith("all ");
+  expect(await host.outside.ask("192.0.2.9", 8080)).toStartWith("one ");
+  expect(await host.outside.ask("192.0.2.9", 8081)).toStartWith("one ");
+  expect(await host.outside.ask("192.0.2.1", 8081)).toBe("refused");
+  expect(await host.outside.ask("2001:db8::1", 8081)).toBe("refused");
+  // The unspecified address means all of its family.
+  expect(await host.outside.ask("192.0.2.1", 8082)).toStartWith("all ");
+  expect(await host.outside.ask("2001:db8::1", 8082)).toBe("refused");
+});
+
+test("UDP is mapped, and flows that were there before are looked at anew", async () => {
+  using host = new CniHost();
+  const mapping = { hostPort: 5353, containerPort: 80, protocol: "UDP" };
+  const before = await host.outside.udp("192.0.2.1", 5353);
+  expect(await before.ask(300)).toBe("refused");
+  const blue = await Mapped.make(host, "blue", [mapping]);
+  expect(await before.ask()).toStartWith("blue 192.0.2.2 ");
+  // The next container has the port; the flow, which is never idle, has to follow.
+  const green = await Mapped.make(host, "green", [mapping]);
+  expect(await before.ask()).toStartWith("green 192.0.2.2 ");
+  await blue.call("DEL");
+  expect(await before.ask()).toStartWith("green 192.0.2.2 ");
+  await green.call("DEL");
+  expect(await before.ask(300)).toBe("refused");
+  before.close();
+});
+
+test("traffic that is not for this host passes by", async () => {
+  using host = new CniHost();
+  const far = new Namespace("far");
+  try {
+    join(host.node, "far0", far, "eth0");
+    host.node.address("far0", "198.51.100.1/24", "2001:db8:1::1/64");
+    far.address("eth0", "198.51.100.2/24", "2001:db8:1::2/64");
+    far.route("0.0.0.0/0", "198.51.100.1");
+    far.route("::/0", "2001:db8:1::1");
+    host.outside.route("198.51.100.0/24", "192.0.2.1");
+    host.outside.route("2001:db8:1::/64", "2001:db8::1");
+    await far.serve(8080, "far");
+    await Mapped.make(host, "blue", [web]);
+    const green = host.container();
+    await host.succeed("ADD", green, host.config({ ipMasq: true }));
+    for (const asking of [host.outside, green, host.node]) {
+      expect(await asking.ask("198.51.100.2", 8080)).toStartWith("far ");
+      expect(await asking.ask("2001:db8:1::2", 8080)).toStartWith("far ");
+    }
+  } finally {
+    far.close();
+  }
+});
+
+test("what listens at 127.0.0.1 alone stays out of reach for neighbours", async () => {
+  using host = new CniHost();
+  await host.node.serve(9090, "private");
+  const blue = await Mapped.make(host, "blue", [web]);
+  expect(host.node.kernel.sysctl.read("net/ipv4/conf/br0/route_localnet")).toBe("1");
+  blue.container.kernel.rtnl.routes.add({ dst: "127.0.0.0/8", gateway: "10.77.0.1", table: 200 });
+  blue.container.kernel.rtnl.rules.add({ dst: "127.0.0.1/32", table: 200, priority: 1 });
+  blue.container.kernel.sysctl.write("net/ipv4/conf/eth0/route_localnet", 1);
+  blue.container.kernel.rtnl.routes.delete({ dst: "127.0.0.1/32", table: 255 });
+  blue.container.kernel.rtnl.routes.delete({ dst: "127.0.0.0/8", table: 255 });
+  expect(await blue.container.ask("127.0.0.1", 9090, 500)).not.toContain("private");
+});
+
+const conditions: [string, JsonObject][] = [
+  [
+    "iptables' words",
+    { conditionsV4: ["!", "-s", "192.0.2.0/24"], conditionsV6: ["!", "-s", "2001:db8::/64"] },
+  ],
+  [
+    "nft's words",
+    { conditionsV4: ["ip", "saddr", "!=", "192.0.2.2"], conditionsV6: ["ip6", "saddr", "!=", "2001:db8::2"] },
+  ],
+  ["an interface", { conditionsV4: ["!", "-i", "eth0"], conditionsV6: ["iifname", "!=", "eth0"] }],
+];
+test.each(conditions)("conditions in %s keep some callers out", async (_, more) => {
+  using host = new CniHost();
+  await Mapped.make(host, "open", [{ ...web, hostPort: 8081 }]);
+  const blue = await Mapped.make(host, "blue", [web], more);
+  expect(await host.outside.ask("192.0.2.1", 8080)).toBe("refused");
+  expect(await host.outside.ask("2001:db8::1", 8080)).toBe("refused");
+  expect(await host.outside.ask("192.0.2.1", 8081)).toStartWith("open ");
+  const green = host.container();
+  await host.succeed("ADD", green, host.config());
+  expect(await green.ask("192.0.2.1", 8080)).toStartWith("blue ");
+  await blue.call("DEL");
+  expect(host.state()).not.toContain(blue.container.name.concat("/eth0:"));
+});
+
+test("DEL removes a container's own mappings, with or without the runtime's help, and may be repeated", async () => {
+  using host = new CniHost();
+  const staying = await Mapped.make(host, "staying", [{ ...web, hostPort: 9000 }]);
+  const before = host.state();
+  for (const more of [
+    {},
+    { runtimeConfig: {} },
+    { prevResult: undefined },
+    { runtimeConfig: {}, prevResult: undefined },
+  ]) {
+    const blue = await Mapped.make(host, "blue", [web, { ...web, hostPort: 5353, protocol: "udp" }]);
+    expect(host.state()).toContain(`net/${blue.container.name}/eth0`);
+    await blue.call("DEL", more);
+    await blue.call("DEL", more);
+    expect(await host.outside.ask("192.0.2.1", 8080)).toBe("refused");
+    await host.succeed("DEL", blue.container, host.config());
+    expect(host.state()).toBe(before);
+  }
+  expect(await host.outside.ask("192.0.2.1", 9000)).toStartWith("staying ");
+  await staying.call("DEL");
+  expect(host.node.kernel.nft.tables()).toEqual([]);
+});
+
+test("the latest container has a port; DEL of an earlier one does not take it away", async () => {
+  using host = new CniHost();
+  const blue = await Mapped.make(host, "blue", [web]);
+  const green = await Mapped.make(host, "green", [web]);
+  expect(await host.outside.ask("192.0.2.1", 8080)).toStartWith("green ");
+  await blue.call("DEL");
+  await blue.call("DEL", { runtimeConfig: {} });
+  expect(await host.outside.ask("192.0.2.1", 8080)).toStartWith("green ");
+  await green.call("DEL");
+  expect(await host.outside.ask("192.0.2.1", 8080)).toBe("refused");
+});
+
+test("without mappings the result passes through and nothing is made", async () => {
+  using host = new CniHost();
+  const blue = await Mapped.make(host, "blue", []);
+  expect(host.node.kernel.nft.tables()).toEqual([]);
+  await blue.call("DEL");
+  await blue.call("CHECK");
+});
+
+test("CHECK misses a mapping that is gone; GC removes those of containers that are gone", async () => {
+  using host = new CniHost();
+  const blue = await Mapped.make(host, "blue", [web], { cniVersion: "1.1.0" });
+  const green = await Mapped.make(host, "green", [{ ...web, hostPort: 8081 }], { cniVersion: "1.1.0" });
+  await blue.call("CHECK");
+  await blue.call("GC", {
+    "cni.dev/valid-attachments": [{ containerID: green.container.name, ifname: "eth0" }],
+  });
+  const config = { ...blue.config, prevResult: blue.bridge.json };
+  const { json } = await host.call("CHECK", blue.container, config);
+  expect(json.msg).toContain("a port mapping is missing in map portmap4 of table weft-cni");
+  await green.call("CHECK");
+  await blue.call("GC", { "cni.dev/valid-attachments": [] });
+  expect(host.node.kernel.nft.tables()).toEqual([]);
+});
+
+test("many containers that come and go at the same time keep their own ports", async () => {
+  using host = new CniHost();
+  const all = await Promise.all(
+    Array.from({ length: 6 }, (_, i) => Mapped.make(host, `c${i}`, [{ ...web, hostPort: 8000 + i }])),
+  );
+  for (const [i] of all.entries())
+    expect(await host.outside.ask("192.0.2.1", 8000 + i)).toStartWith(`c${i} `);
+  await Promise.all(all.map((each) => each.call("DEL")));
+  expect(host.node.kernel.nft.tables()).toEqual([]);
+}, 30_000);
+
+const mistakes: [string, JsonObject, RegExp][] = [
+  [
+    "a protocol",
+    { portMappings: [{ ...web, protocol: "tpc" }] },
+    /protocol: "tpc" is not .*did you mean "tcp"/,
+  ],
+  ["a host port", { portMappings: [{ ...web, hostPort: 0 }] }, /portMappings\[0\]\.hostPort: 0 is not/],
+  ["a container port", { portMappings: [{ hostPort: 80 }] }, /containerPort: "?nothing"? is missing/],
+  ["an address", { portMappings: [{ ...web, hostIP: "1.2.3" }] }, /hostIP: "1\.2\.3" is not an IP address/],
+  ["one port for two", { portMappings: [web, { ...web, containerPort: 81 }] }, /is mapped twice/],
+];
+test.each(mistakes)(
+  "a mistake in %s is one error, and nothing is made",
+  async (_, runtimeConfig, message) => {
+    using host = new CniHost();
+    const blue = host.container();
+    const { json: prevResult } = await host.succeed("ADD", blue, host.config());
+    const before = host.state();
+    const config = { cniVersion: "1.0.0", name: "net", type: "portmap", runtimeConfig, prevResult };
+    const { status, json } = await host.call("ADD", blue, config);
+    expect(status).toBe(1);
+    expect(json).toMatchObject({ code: 7, msg: expect.stringMatching(message) });
+    expect(host.state()).toBe(before);
+  },
+);
+
+const refusals: [string, JsonObject, number, RegExp][] = [
+  ["no prevResult", { prevResult: undefined }, 7, /must be called as chained plugin/],
+  ["a chain of iptables", { externalSetMarkChain: "KUBE-MARK-MASQ" }, 2, /externalSetMarkChain/],
+  [
+    "both",
+    { externalSetMarkChain: "X", markMasqBit: 3 },
+    2,
+    /Cannot specify externalSetMarkChain and markMasqBit/,
+  ],
+  ["another backend", { backend: "iptables" }, 2, /backend: "iptables" is not supported/],
+  ["a bit that is none", { markMasqBit: 32 }, 7, /markMasqBit: 32 is not a whole number from 0 to 31/],
+  ["an unknown condition", { conditionsV4: ["-m", "foo"] }, 7, /conditionsV4: "-m" is no condition/],
+  ["a condition of the other family", { conditionsV4: ["-d", "fd00::/8"] }, 7, /is not of IPv4/],
+];
+test.each(refusals)("%s is refused", async (_, more, code, message) => {
+  using host = new CniHost();
+  const blue = host.container();
+  const { json: prevResult } = await host.succeed("ADD", blue, host.config());
+  const runtimeConfig = { portMappings: [web] };
+  const config = { cniVersion: "1.0.0", name: "net", type: "portmap", runtimeConfig, prevResult, ...more };
+  const { json } = await host.call("ADD", blue, config);
+  expect(json).toMatchObject({ code, msg: expect.stringMatching(message) });
+  expect(host.node.kernel.nft.tables()).toEqual([]);
+});
