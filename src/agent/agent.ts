@@ -23,6 +23,7 @@ import { Metrics } from "../lib/metrics.ts";
 import { version } from "../lib/version.ts";
 import { type Kernel, openKernel } from "../linux/kernel.ts";
 import type { AgentConfig } from "./config.ts";
+import { ApiConnection } from "./connection.ts";
 import type { AgentContext, AgentInformers, Feature, FeatureState } from "./feature.ts";
 import { startHealth } from "./health.ts";
 import { trimNamespace, trimNode, trimPod, trimService, trimSlice } from "./trim.ts";
@@ -44,11 +45,12 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const { config, features, log, nodeName, signal } = options;
   const metrics = new Metrics();
   const board = new StateBoard(features, log);
-  const health = startHealth(config.health, board.states, metrics);
   const client = createKubeClient(options.client);
+  const connection = new ApiConnection(client.server, log);
+  const health = startHealth(config.health, board.states, connection, metrics);
   const kernel = openKernel();
   try {
-    registerOwnMetrics(metrics, board);
+    registerOwnMetrics(metrics, board, connection);
     const shared = {
       nodeName,
       config,
@@ -57,7 +59,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       clock: systemClock satisfies Clock,
       metrics,
       signal,
-      informers: informersOf(client, log, signal),
+      informers: informersOf(client, connection, log, signal),
       states: () => board.states,
       onReport: (callback: () => void) => board.subscribe(callback),
     };
@@ -129,7 +131,7 @@ class StateBoard {
     const before = this.states.get(feature);
     if (before?.state === next.state && before.message === next.message) return;
     this.states.set(feature, next);
-    const level = next.state === "failing" ? "error" : "info";
+    const level = next.state === "failing" ? "error" : next.state === "degraded" ? "warn" : "info";
     this.#log[level](next.message, { feature, state: next.state });
     for (const callback of this.#callbacks) callback();
   }
@@ -140,7 +142,15 @@ class StateBoard {
   }
 }
 
-function informersOf(client: KubeClient, log: Log, signal: AbortSignal): AgentInformers {
+/** After an API server was away, every agent is back within so many milliseconds, and not all at once. */
+const longestBackoff = 10_000;
+
+function informersOf(
+  client: KubeClient,
+  connection: ApiConnection,
+  log: Log,
+  signal: AbortSignal,
+): AgentInformers {
   const started = new Map<string, unknown>();
   const once = <T extends KubeObject>(
     resource: Resource<T>,
@@ -148,8 +158,16 @@ function informersOf(client: KubeClient, log: Log, signal: AbortSignal): AgentIn
   ): Informer<T> => {
     const known = started.get(resource.plural) as Informer<T> | undefined;
     if (known !== undefined) return known;
-    const informer = startInformer(client, resource, { signal, log, ...options });
-    started.set(resource.plural, informer);
+    const { plural } = resource;
+    const informer = startInformer(client, resource, {
+      signal,
+      log,
+      backoff: { maxMs: longestBackoff },
+      onConnected: () => connection.heard(plural),
+      onInterrupted: (error) => connection.interrupted(plural, error),
+      ...options,
+    });
+    started.set(plural, informer);
     return informer;
   };
   return {
@@ -161,12 +179,15 @@ function informersOf(client: KubeClient, log: Log, signal: AbortSignal): AgentIn
   };
 }
 
-function registerOwnMetrics(metrics: Metrics, board: StateBoard): void {
+function registerOwnMetrics(metrics: Metrics, board: StateBoard, connection: ApiConnection): void {
   const start = Date.now() / 1000;
   metrics.register("gauge", "weft_build_info", "Weft's version", () => [{ labels: { version }, value: 1 }]);
   metrics.register("gauge", "process_start_time_seconds", "When the agent started, since 1970", () => start);
   metrics.register("gauge", "process_resident_memory_bytes", "Memory that the agent uses", () =>
     process.memoryUsage.rss(),
+  );
+  metrics.register("gauge", "weft_api_connected", "1 while the API server is heard", () =>
+    Number(connection.connected),
   );
   metrics.register("gauge", "weft_feature_ready", "1 where the feature does all that it is to do", () =>
     [...board.states].map(([feature, { state }]) => ({

@@ -9,7 +9,8 @@ import type { AgentConfig } from "./config.ts";
 
 /** How a feature is doing, as `/readyz` shows it. */
 export interface FeatureState {
-  state: "starting" | "ready" | "failing";
+  /** "degraded": it works, but for what the message names, such as another node that cannot be reached. */
+  state: "starting" | "ready" | "degraded" | "failing";
   /** What it waits for, what it holds, or what is wrong and what to do. */
   message: string;
 }

@@ -17,6 +17,7 @@ export interface InformerOptions<T extends KubeObject> extends FollowOptions {
   trim?: (object: T) => T;
   /** Names of indexes, and the values under which each object is found in them; see {@link Informer.by}. */
   indexes?: Record<string, (object: T) => string[]>;
+  /** Where `onInterrupted` is not given, it is also told when the API server goes and comes. */
   log?: Log;
 }
 
@@ -246,14 +247,16 @@ class CachingInformer<T extends KubeObject> implements Informer<T> {
 
   #connected(): void {
     if (this.health.connected) return;
-    if (this.health.error !== undefined) this.#log.info("The API server is heard again");
+    if (this.health.error !== undefined && this.#options.onInterrupted === undefined) {
+      this.#log.info("The API server is heard again");
+    }
     this.health.connected = true;
     this.health.error = undefined;
     this.#options.onConnected?.();
   }
 
   #interrupted(error: unknown): void {
-    if (this.health.error === undefined) {
+    if (this.health.error === undefined && this.#options.onInterrupted === undefined) {
       this.#log.warn("The API server is not heard; what was last known stays in force", {
         error: explain(error),
       });
