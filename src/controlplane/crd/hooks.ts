@@ -40,8 +40,16 @@ export const definitionHooks: Hooks<CustomResourceDefinition> = {
     if (storage !== undefined)
       status.storedVersions = [...new Set([...(status.storedVersions ?? []), storage])];
   },
+  warnings: ({ spec }) =>
+    spec.versions.filter(hasRules).map(({ name }) => {
+      const field = `spec.versions[${name}].schema.openAPIV3Schema`;
+      return `${field}: the rules of x-kubernetes-validations are kept, but this API server does not check them`;
+    }),
   validate: (definition, old) => [...validateNames(definition, old), ...validateVersions(definition)],
 };
+
+const hasRules = ({ schema }: CustomResourceDefinitionVersion) =>
+  JSON.stringify(schema ?? null).includes('"x-kubernetes-validations"');
 
 function validateNames(
   definition: CustomResourceDefinition,

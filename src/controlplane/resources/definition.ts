@@ -53,6 +53,8 @@ export interface Hooks<T = ApiObject> {
   prepareUpdate?(object: T, old: T): void;
   /** What is wrong beyond the schema. */
   validate?(object: T, old: T | undefined): FieldError[];
+  /** What the client is told in Warning headers about an object that is taken all the same. */
+  warnings?(object: T): string[];
   /** The object as the store keeps it, for a second API of the same objects (events.k8s.io). */
   toStorage?(object: ApiObject): void;
   fromStorage?(object: ApiObject): ApiObject;

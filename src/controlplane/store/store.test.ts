@@ -83,6 +83,31 @@ describe("Store", () => {
     expect(() => new Store({ dataFile: join(folder, "no", "such", "folder.db") })).toThrow(/dataFile/);
   });
 
+  test("a process that is killed loses nothing that it was told is stored", async () => {
+    const file = join(folder, "killed.db");
+    const script = `
+      import { Store } from ${JSON.stringify(join(import.meta.dir, "store.ts"))};
+      const store = new Store({ dataFile: ${JSON.stringify(file)} });
+      for (let i = 0; ; i++) {
+        store.create("configmaps", { apiVersion: "v1", kind: "ConfigMap", metadata: { name: "c" + i, namespace: "n" } });
+        if (i % 100 === 99) await Bun.write(Bun.stdout, i + "\\n");
+      }`;
+    const child = Bun.spawn([process.execPath, "-e", script], { stdout: "pipe", stderr: "inherit" });
+    let told = "";
+    for await (const chunk of child.stdout) {
+      told += new TextDecoder().decode(chunk);
+      if (told.split("\n").length > 20) break;
+    }
+    child.kill("SIGKILL");
+    await child.exited;
+    const last = Number(told.slice(0, told.lastIndexOf("\n")).split("\n").at(-1));
+    expect(last).toBeGreaterThan(1000);
+    const store = new Store({ dataFile: file });
+    for (let i = 0; i <= last; i++) expect(store.get("configmaps", "n", `c${i}`)?.name).toBe(`c${i}`);
+    expect(store.revision).toBeGreaterThanOrEqual(store.list("configmaps").length);
+    store.close();
+  });
+
   test("forgets old events by limit and by compaction", () => {
     const store = new Store({ historyLimit: 8 });
     let entry = store.create("configmaps", object("a", "x"));

@@ -31,7 +31,7 @@ export function createObject(
   if (generated) metadata.name = freeName(cluster, type, namespace, metadata.generateName as string);
   const now = timestamp(cluster.now());
   initialize(object, type, now);
-  settle(object, type, undefined);
+  settle(object, type, undefined, options);
   type.hooks.prepareCreate?.(object, now);
   if (cluster.store.get(type.storage, namespace, metadata.name) !== undefined) {
     throw alreadyExists(type, metadata.name);

@@ -2,7 +2,7 @@ import type { Pod } from "../../kube/types.ts";
 import type { Cluster } from "../cluster.ts";
 import { type ApiObject, at, cloneJson, type Dict, isDict, own, timestamp } from "../objects.ts";
 import type { ResourceType } from "../resources/definition.ts";
-import { badRequest, conflict, invalid, notSupported } from "../status.ts";
+import { badRequest, conflict, forbidden, invalid, notSupported } from "../status.ts";
 import type { Entry } from "../store/entry.ts";
 import { hasContent } from "./update.ts";
 
@@ -18,6 +18,8 @@ export interface DeleteRequest {
 /** Kubernetes' own finalizers, which its garbage collector takes off. */
 const ORPHAN = "orphan";
 const FOREGROUND = "foregroundDeletion";
+/** Namespaces that a cluster cannot be without. */
+const LASTING = ["default", "kube-system", "kube-public"];
 const CUSTOM_RESOURCE_CLEANUP = "customresourcecleanup.apiextensions.k8s.io";
 
 /** Reads the options of a deletion from its body and its query, which old clients use. Throws a Status of 400. */
@@ -65,6 +67,9 @@ export function deleteObject(
   request: DeleteRequest,
 ): { object: ApiObject; gone: boolean } {
   checkPreconditions(type, entry, request);
+  if (type.storage === "namespaces" && LASTING.includes(entry.name)) {
+    throw forbidden(type, entry.name, "this namespace may not be deleted");
+  }
   const next = cloneJson(entry.object);
   const { metadata } = next;
   setFinalizers(next, type, request.propagation);

@@ -34,7 +34,12 @@ export function pruneUnknown(body: Dict, type: ResourceType, options: WriteOptio
 }
 
 /** Fills the defaults of an object and checks all of it. Throws a Status of 422 that names each field. */
-export function settle(object: ApiObject, type: ResourceType, old: ApiObject | undefined): void {
+export function settle(
+  object: ApiObject,
+  type: ResourceType,
+  old: ApiObject | undefined,
+  options: WriteOptions,
+): void {
   const name = object.metadata.name ?? object.metadata.generateName ?? "";
   const refuse = (errors: Parameters<typeof invalid>[2]) => {
     if (errors.length > 0) throw invalid(type, name, errors);
@@ -45,6 +50,7 @@ export function settle(object: ApiObject, type: ResourceType, old: ApiObject | u
   refuse([...metadata, ...validateSchema(object, type.schema)]);
   type.hooks.defaults?.(object, old);
   refuse([...validateMetadata(object.metadata, type), ...(type.hooks.validate?.(object, old) ?? [])]);
+  options.warnings.push(...(type.hooks.warnings?.(object) ?? []));
 }
 
 /** The form in which the store keeps an object of this type. */

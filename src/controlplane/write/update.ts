@@ -47,7 +47,7 @@ export function updateObject(
   pruneUnknown(next, type, options);
   keepServerMetadata(next.metadata, old.metadata);
   restrict(next, old, type, subresource);
-  settle(next, type, old);
+  settle(next, type, old, options);
   if (subresource === "") type.hooks.prepareUpdate?.(next, old);
   if (type.storage === "services" && subresource === "") {
     allocateService(next as unknown as Service, old as unknown as Service, cluster.allocator);

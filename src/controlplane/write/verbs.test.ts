@@ -315,6 +315,14 @@ describe("delete", () => {
     expect(left.body.items?.map((pod) => pod.metadata?.name as unknown as string)).toEqual(["other"]);
   });
 
+  test("the namespaces that every cluster has stay", async () => {
+    const { code, body } = await api.send("DELETE", "/api/v1/namespaces/default");
+    expect([code, body.message as unknown]).toEqual([
+      403,
+      'namespaces "default" is forbidden: this namespace may not be deleted',
+    ]);
+  });
+
   test("a namespace is Terminating until it is finalized, and takes nothing new", async () => {
     await api.send("POST", "/api/v1/namespaces", { metadata: { name: "ending" } });
     const { body } = await api.send("DELETE", "/api/v1/namespaces/ending");
