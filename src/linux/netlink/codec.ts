@@ -202,7 +202,11 @@ export const flag: Type<true> = { write: () => {}, read: () => true };
 /** An address of either family, told apart by its length. */
 export const ip: Type<Ip> = {
   write: (w, value) => w.raw(value.bytes),
-  read: (bytes) => Ip.fromBytes(bytes),
+  read: (bytes) => {
+    if (bytes.length !== 4 && bytes.length !== 16)
+      throw new MalformedMessage(`an address of ${bytes.length} bytes`);
+    return Ip.fromBytes(bytes);
+  },
 };
 
 /** A field of a schema: the attribute's number and the type of its value. */
@@ -219,27 +223,15 @@ export type ValueOf<F extends Fields> = {
 /** The plain-data type of a {@link Schema}. */
 export type Value<S> = S extends Schema<infer F> ? ValueOf<F> : never;
 
-interface PlainField {
-  name: string;
-  /** The attribute's number with its flag. */
-  header: number;
-  type: Type<unknown>;
-}
-
 /** Attributes described once; encoder and decoder in one. */
 export class Schema<F extends Fields> implements Type<ValueOf<F>> {
   readonly nested = true;
   readonly fields: F;
-  readonly #byName = new Map<string, PlainField>();
-  readonly #byNumber = new Map<number, PlainField>();
+  // Made at the first reading: a program that lives for a moment reads few of the schemas that it loads.
+  #byNumber: Map<number, [name: string, type: Type<unknown>]> | undefined;
 
   constructor(fields: F) {
     this.fields = fields;
-    for (const [name, [number, type]] of Object.entries(fields)) {
-      const field = { name, header: type.nested ? number | NLA_F_NESTED : number, type };
-      this.#byName.set(name, field);
-      this.#byNumber.set(number, field);
-    }
   }
 
   /** Writes the attributes that the value has, in its order; what the schema does not name is passed over. */
@@ -247,10 +239,11 @@ export class Schema<F extends Fields> implements Type<ValueOf<F>> {
     // By the value's few keys, not the schema's many.
     for (const name in value) {
       const given = value[name];
-      const field = given === undefined ? undefined : this.#byName.get(name);
+      const field = given === undefined ? undefined : this.fields[name];
       if (field === undefined) continue;
-      const at = writer.begin(field.header);
-      field.type.write(writer, given);
+      const [number, type] = field;
+      const at = writer.begin(type.nested ? number | NLA_F_NESTED : number);
+      type.write(writer, given);
       writer.end(at);
     }
   }
@@ -262,12 +255,15 @@ export class Schema<F extends Fields> implements Type<ValueOf<F>> {
 
   /** Reads the attributes that follow a header of `start` bytes. */
   readFrom(bytes: Uint8Array, start: number): ValueOf<F> {
+    this.#byNumber ??= new Map(
+      Object.entries(this.fields).map(([name, [number, type]]) => [number, [name, type]]),
+    );
     const value: Record<string, unknown> = {};
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     for (let at = start; at + 4 <= bytes.length; ) {
       const end = at + lengthAt(view, at);
       const field = this.#byNumber.get(view.getUint16(at + 2, littleEndian) & NLA_TYPE_MASK);
-      if (field !== undefined) value[field.name] = field.type.read(bytes.subarray(at + 4, end));
+      if (field !== undefined) value[field[0]] = field[1].read(bytes.subarray(at + 4, end));
       at = (end + 3) & ~3;
     }
     return value as ValueOf<F>;
