@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, extname, join } from "node:path";
-import { explain } from "../lib/errors.ts";
+import { explain, quote } from "../lib/errors.ts";
 import { CniError, cniErrorCode } from "./errors.ts";
 import { Fields, type JsonObject } from "./fields.ts";
 import { parseJsonObject, requireVersion } from "./netconf.ts";
@@ -112,7 +112,7 @@ function chooseVersion(fields: Fields): string {
 function requireVersionText(value: unknown, field: string): string | undefined {
   if (value === undefined || value === "") return undefined;
   if (typeof value === "string" && isVersion(value)) return value;
-  throw new CniError(cniErrorCode.decoding, `${field}: ${JSON.stringify(value)} is not a version`, {
+  throw new CniError(cniErrorCode.decoding, `${field}: ${quote(value)} is not a version`, {
     remedy: 'Write it like "1.0.0"',
   });
 }

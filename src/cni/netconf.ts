@@ -108,11 +108,11 @@ export function requireVersion(value: unknown): CniVersion {
   if (value === undefined || value === null || value === "") return defaultVersion;
   if (typeof value === "string" && isSupportedVersion(value)) return value;
   if (typeof value !== "string" || !isVersion(value)) {
-    throw new CniError(cniErrorCode.decoding, `cniVersion: ${JSON.stringify(value)} is not a version`, {
+    throw new CniError(cniErrorCode.decoding, `cniVersion: ${quote(value)} is not a version`, {
       remedy: 'Write it like "1.0.0"',
     });
   }
   throw new CniError(cniErrorCode.incompatibleVersion, "incompatible CNI versions", {
-    remedy: `config is ${JSON.stringify(value)}, plugin supports ${JSON.stringify(supportedVersions)}`,
+    remedy: `config is ${quote(value)}, plugin supports ${JSON.stringify(supportedVersions)}`,
   });
 }

@@ -1,0 +1,324 @@
+import { afterAll, expect, test } from "bun:test";
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { CniError } from "./errors.ts";
+import { parseNetworkList } from "./list.ts";
+import type { Plugin } from "./plugin.ts";
+import { emptyResult } from "./result.ts";
+import { type Attachment, CniRuntime, type RuntimeOptions } from "./runtime.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "weft-runtime-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+let count = 0;
+
+/** A runtime with plugins that are shell scripts, each of which first notes its call. */
+class Ground {
+  readonly dir = join(folder, String(count++));
+  readonly warnings: string[] = [];
+
+  constructor(scripts: Readonly<Record<string, string>>) {
+    Bun.spawnSync(["mkdir", this.dir]);
+    for (const [name, script] of Object.entries(scripts)) {
+      const note = `echo "$CNI_COMMAND ${name}" >> ${this.dir}/calls; cat > ${this.dir}/${name}.$CNI_COMMAND; env > ${this.dir}/env`;
+      writeFileSync(join(this.dir, name), `#!/bin/sh\n${note}\n${script}\n`);
+      chmodSync(join(this.dir, name), 0o755);
+    }
+  }
+
+  runtime(options: Partial<RuntimeOptions> = {}): CniRuntime {
+    return new CniRuntime({
+      path: [join(this.dir, "nowhere"), this.dir],
+      cacheDir: join(this.dir, "cache"),
+      onWarning: (message) => this.warnings.push(message),
+      ...options,
+    });
+  }
+
+  /** "ADD a", "ADD b", ... */
+  calls(): string[] {
+    const path = join(this.dir, "calls");
+    return existsSync(path) ? readFileSync(path, "utf8").trim().split("\n") : [];
+  }
+
+  stdin(name: string, command: string) {
+    return JSON.parse(readFileSync(join(this.dir, `${name}.${command}`), "utf8"));
+  }
+
+  env(): Record<string, string> {
+    const lines = readFileSync(join(this.dir, "env"), "utf8").split("\n");
+    return Object.fromEntries(lines.map((line) => line.split(/=(.*)/s).slice(0, 2)));
+  }
+
+  cached(): string[] {
+    const path = join(this.dir, "cache/results");
+    return existsSync(path) ? readdirSync(path) : [];
+  }
+}
+
+const list = (plugins: unknown[], more = {}) =>
+  parseNetworkList(JSON.stringify({ cniVersion: "1.1.0", name: "net", plugins, ...more }));
+const blue: Attachment = { containerId: "blue", ifname: "eth0", netns: "/run/netns/blue" };
+const result = (address: string) => `{"cniVersion":"1.1.0","ips":[{"address":"${address}"}]}`;
+const answer = (address: string) => `[ "$CNI_COMMAND" = ADD ] && echo '${result(address)}'; exit 0`;
+const fail = (code: number, msg: string) => `echo '{"code":${code},"msg":"${msg}","details":"more"}'; exit 1`;
+
+async function errorOf(promise: Promise<unknown>): Promise<CniError> {
+  try {
+    await promise;
+  } catch (error) {
+    if (error instanceof CniError) return error;
+    throw error;
+  }
+  throw new Error("it succeeded");
+}
+
+test("a chain: each plugin gets the result before it, the list's name and version, its own capabilities", async () => {
+  const ground = new Ground({ a: answer("10.0.0.1/8"), b: answer("10.0.0.2/8") });
+  const network = list([
+    { type: "a", name: "other", cniVersion: "0.1.0", key: 1, capabilities: { ips: true } },
+    { type: "b", capabilities: { portMappings: true, mac: false } },
+  ]);
+  const attachment = {
+    ...blue,
+    args: [["K8S_POD_NAME", "blue"]] as const,
+    capabilityArgs: { ips: ["10.0.0.1/8"], portMappings: [], mac: "02::" },
+  };
+  const runtime = ground.runtime();
+  const added = await runtime.add(network, attachment);
+  expect(added.ips.map(({ address }) => String(address))).toEqual(["10.0.0.2/8"]);
+  expect(ground.stdin("a", "ADD")).toEqual({
+    type: "a",
+    name: "net",
+    cniVersion: "1.1.0",
+    key: 1,
+    capabilities: { ips: true },
+    runtimeConfig: { ips: ["10.0.0.1/8"] },
+  });
+  expect(ground.stdin("b", "ADD")).toMatchObject({
+    runtimeConfig: { portMappings: [] },
+    prevResult: { cniVersion: "1.1.0", ips: [{ address: "10.0.0.1/8" }] },
+  });
+  expect(ground.env()).toMatchObject({
+    CNI_COMMAND: "ADD",
+    CNI_CONTAINERID: "blue",
+    CNI_NETNS: "/run/netns/blue",
+    CNI_IFNAME: "eth0",
+    CNI_ARGS: "K8S_POD_NAME=blue",
+    CNI_PATH: `${ground.dir}/nowhere:${ground.dir}`,
+  });
+  await runtime.check(network, blue);
+  // What the caller does not say is taken from the cache, the result with it.
+  await runtime.del(network, { ...blue, netns: "" });
+  expect(ground.calls()).toEqual(["ADD a", "ADD b", "CHECK a", "CHECK b", "DEL b", "DEL a"]);
+  for (const command of ["CHECK", "DEL"]) {
+    expect(ground.stdin("a", command)).toMatchObject({
+      runtimeConfig: { ips: ["10.0.0.1/8"] },
+      prevResult: { ips: [{ address: "10.0.0.2/8" }] },
+    });
+  }
+  expect(ground.cached()).toEqual([]);
+  await runtime.del(network, { ...blue, netns: "" });
+  expect(ground.stdin("a", "DEL").prevResult).toBeUndefined();
+});
+
+test("the cache is in libcni's format", async () => {
+  const ground = new Ground({ a: answer("10.0.0.1/8") });
+  const network = list([{ type: "a" }]);
+  await ground.runtime().add(network, { ...blue, args: [["A", "b"]], capabilityArgs: { x: 1 } });
+  expect(ground.cached()).toEqual(["net-blue-eth0"]);
+  const entry = JSON.parse(readFileSync(join(ground.dir, "cache/results/net-blue-eth0"), "utf8"));
+  expect(entry).toEqual({
+    kind: "cniCacheV1",
+    containerId: "blue",
+    config: Buffer.from(network.text).toString("base64"),
+    ifName: "eth0",
+    networkName: "net",
+    netns: "/run/netns/blue",
+    cniArgs: [["A", "b"]],
+    capabilityArgs: { x: 1 },
+    result: { cniVersion: "1.1.0", ips: [{ address: "10.0.0.1/8" }], dns: {} },
+  });
+  expect(ground.runtime().attachments()).toMatchObject([
+    { network: "net", containerId: "blue", ifname: "eth0" },
+  ]);
+});
+
+test("a failed ADD is taken back by DEL of all plugins, and keeps the plugin's own code", async () => {
+  const ground = new Ground({
+    a: answer("10.0.0.1/8"),
+    b: `[ "$CNI_COMMAND" = ADD ] && { ${fail(11, "later")}; }; exit 1`,
+    c: answer("10.0.0.3/8"),
+  });
+  const error = await errorOf(
+    ground.runtime().add(list([{ type: "a" }, { type: "b" }, { type: "c" }]), blue),
+  );
+  expect(error).toMatchObject({ cniCode: 11, message: 'plugin "b" failed (ADD): later', remedy: "more" });
+  // A DEL that fails does not keep the others from theirs.
+  expect(ground.calls()).toEqual(["ADD a", "ADD b", "DEL c", "DEL b", "DEL a"]);
+  expect(ground.stdin("a", "DEL").prevResult).toMatchObject({ ips: [{ address: "10.0.0.1/8" }] });
+  expect(ground.warnings.join()).toContain('while taking back a failed ADD: plugin "b" failed (DEL)');
+  expect(ground.cached()).toEqual([]);
+});
+
+const rubbish: [string, string, string][] = [
+  [
+    "prints rubbish",
+    "echo hello world",
+    'plugin "a" failed (ADD): printed "hello world", which is no result',
+  ],
+  ["prints nothing", "exit 0", 'plugin "a" failed (ADD): printed nothing, which is no result'],
+  ["prints a lot of rubbish", "yes rubbish | head -c 100000", `printed "${"rubbish\\n".repeat(3)}`],
+  ["prints a broken result", `echo '{"cniVersion":"1.0.0","ips":[{}]}'`, "ips[0].address: "],
+  [
+    "fails without a result",
+    "echo oops >&2; exit 3",
+    'exit status 3, without an error result; it printed "oops"',
+  ],
+  ["fails without a word", "exit 3", "exit status 3, without an error result; it printed nothing"],
+  ["dies", "kill -9 $$", "SIGKILL, without an error result"],
+  ["floods", "cat /dev/zero", 'plugin "a" failed (ADD): SIGKILL, without an error result'],
+];
+test.each(rubbish)("a plugin that %s is one error that names it", async (_, script, message) => {
+  const ground = new Ground({ a: `[ "$CNI_COMMAND" = ADD ] || exit 0\n${script}` });
+  const error = await errorOf(ground.runtime({ timeout: 10_000 }).add(list([{ type: "a" }]), blue));
+  expect(error.message).toContain(message);
+  expect(error.message.length).toBeLessThan(500);
+});
+
+test("a plugin that hangs is killed with all that it started", async () => {
+  const ground = new Ground({ a: '[ "$CNI_COMMAND" = ADD ] || exit 0\nsleep 1000 & echo $! > $0.pid\nwait' });
+  const started = Date.now();
+  const error = await errorOf(ground.runtime({ timeout: 300 }).add(list([{ type: "a" }]), blue));
+  expect(error.message).toContain('plugin "a" failed (ADD): did not end within 0.3 s and was killed');
+  expect(Date.now() - started).toBeLessThan(5000);
+  const grandchild = Number(readFileSync(join(ground.dir, "a.pid"), "utf8"));
+  const deadline = Date.now() + 2000;
+  while (existsSync(`/proc/${grandchild}`) && Date.now() < deadline) await Bun.sleep(5);
+  expect(existsSync(`/proc/${grandchild}`)).toBe(false);
+});
+
+test("a plugin that cannot be started, or is not there, is one error", async () => {
+  const ground = new Ground({ a: "" });
+  writeFileSync(join(ground.dir, "a"), "not a program");
+  chmodSync(join(ground.dir, "a"), 0o644);
+  const runtime = ground.runtime();
+  expect((await errorOf(runtime.add(list([{ type: "a" }]), blue))).message).toContain(
+    `plugin "a" failed (ADD): cannot be started (${ground.dir}/a: EACCES)`,
+  );
+  const missing = await errorOf(runtime.add(list([{ type: "b" }]), blue));
+  expect(missing.message).toBe(`failed to find plugin "b" in path ["${ground.dir}/nowhere","${ground.dir}"]`);
+});
+
+test("container ids and interface names are checked before anything is started", async () => {
+  const ground = new Ground({ a: answer("10.0.0.1/8") });
+  const runtime = ground.runtime();
+  for (const bad of [{ containerId: "../x" }, { containerId: "" }, { ifname: "a/b" }, { ifname: "" }]) {
+    expect((await errorOf(runtime.add(list([{ type: "a" }]), { ...blue, ...bad }))).cniCode).toBe(4);
+  }
+  expect(ground.calls()).toEqual([]);
+});
+
+test("CHECK needs 0.4.0, and can be switched off", async () => {
+  const ground = new Ground({ a: answer("10.0.0.1/8") });
+  const runtime = ground.runtime();
+  const old = list([{ type: "a" }], { cniVersion: "0.3.1" });
+  expect((await errorOf(runtime.check(old, blue))).cniCode).toBe(1);
+  await runtime.check(list([{ type: "a" }], { disableCheck: true }), blue);
+  expect(ground.calls()).toEqual([]);
+});
+
+test("before 0.4.0 DEL gets no result, and results of old plugins are understood", async () => {
+  const ground = new Ground({ a: `[ "$CNI_COMMAND" = ADD ] && echo '{"ip4":{"ip":"10.0.0.1/8"}}'; exit 0` });
+  const old = list([{ type: "a" }], { cniVersion: "0.2.0" });
+  const runtime = ground.runtime();
+  expect((await runtime.add(old, blue)).ips.map(({ address }) => String(address))).toEqual(["10.0.0.1/8"]);
+  await runtime.del(old, blue);
+  expect(ground.stdin("a", "DEL").prevResult).toBeUndefined();
+});
+
+test("GC first DELs what only the cache knows, then tells the plugins what stays", async () => {
+  const ground = new Ground({ a: answer("10.0.0.1/8") });
+  const network = list([{ type: "a" }]);
+  const other = list([{ type: "a" }], { name: "other" });
+  const runtime = ground.runtime();
+  for (const containerId of ["blue", "green"]) await runtime.add(network, { ...blue, containerId });
+  await runtime.add(other, blue);
+  await runtime.gc(network, [{ containerId: "green", ifname: "eth0" }]);
+  expect(ground.calls().slice(3)).toEqual(["DEL a", "GC a"]);
+  expect(ground.stdin("a", "GC")["cni.dev/valid-attachments"]).toEqual([
+    { containerID: "green", ifname: "eth0" },
+  ]);
+  expect(ground.cached().sort()).toEqual(["net-green-eth0", "other-blue-eth0"]);
+  await runtime.gc({ ...network, disableGC: true }, []);
+  expect(ground.cached()).toHaveLength(2);
+});
+
+test("STATUS gives the code of the first plugin that is not ready", async () => {
+  const ground = new Ground({ a: "exit 0", b: fail(50, "not yet") });
+  const error = await errorOf(ground.runtime().status(list([{ type: "a" }, { type: "b" }])));
+  expect(error).toMatchObject({ cniCode: 50, message: 'plugin "b" failed (STATUS): not yet' });
+  await ground.runtime().status(list([{ type: "b" }], { cniVersion: "1.0.0" }));
+});
+
+test("VERSION is asked of the executable", async () => {
+  const ground = new Ground({
+    a: `echo '{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0"]}'`,
+    b: "echo {}",
+  });
+  expect(await ground.runtime().versions("a")).toEqual({
+    cniVersion: "1.0.0",
+    supportedVersions: ["0.4.0", "1.0.0"],
+  });
+  expect((await errorOf(ground.runtime().versions("b"))).message).toContain('plugin "b" failed (VERSION)');
+});
+
+test("a plugin of this process runs without an executable, with the same rules", async () => {
+  const seen: string[] = [];
+  const own: Plugin = {
+    name: "own",
+    keys: [],
+    add: ({ config, invocation }) => {
+      seen.push(`ADD ${config.prevResult?.ips.length} ${invocation.args.podName}`);
+      return config.prevResult ?? emptyResult();
+    },
+    del: () => {
+      seen.push("DEL");
+      throw new CniError(11, "busy");
+    },
+    check: () => {},
+  };
+  const ground = new Ground({ a: answer("10.0.0.1/8") });
+  const runtime = ground.runtime({ builtin: (type) => (type === "own" ? own : undefined) });
+  const network = list([{ type: "a" }, { type: "own" }]);
+  const added = await runtime.add(network, { ...blue, args: [["K8S_POD_NAME", "b"]] });
+  expect(added.ips).toHaveLength(1);
+  const error = await errorOf(runtime.del(network, blue));
+  expect(error).toMatchObject({ cniCode: 11, message: 'plugin "own" failed (DEL): busy' });
+  expect(seen).toEqual(["ADD 1 b", "DEL"]);
+  // libcni stops at the first failure, and remembers the attachment for the next try.
+  expect(ground.calls()).toEqual(["ADD a"]);
+  expect(ground.cached()).toEqual(["net-blue-eth0"]);
+});
+
+test("what concerns one container is done one after the other, different ones at the same time", async () => {
+  const ground = new Ground({ a: `${answer("10.0.0.1/8").replace("exit 0", "")}\nsleep 0.2` });
+  const runtime = ground.runtime();
+  const network = list([{ type: "a" }]);
+  const started = Date.now();
+  await Promise.all([runtime.add(network, blue), runtime.del(network, blue), runtime.add(network, blue)]);
+  expect(ground.calls()).toEqual(["ADD a", "DEL a", "ADD a"]);
+  const inTurn = Date.now() - started;
+  const again = Date.now();
+  await Promise.all(["x", "y", "z"].map((containerId) => runtime.add(network, { ...blue, containerId })));
+  expect(Date.now() - again).toBeLessThan(inTurn);
+});

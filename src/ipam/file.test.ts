@@ -1,0 +1,137 @@
+import { afterAll, expect, test } from "bun:test";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Ip } from "../lib/ip.ts";
+import { FileLeaseStore, LeaseStoreError } from "./file.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "weft-leases-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+let count = 0;
+const open = () => new FileLeaseStore("net", join(folder, String(count++), "deep"));
+const blue = { containerId: "blue", ifname: "eth0" };
+const green = { containerId: "green", ifname: "eth0" };
+const ip = (text: string) => Ip.parse(text);
+
+test("leases are files as the reference writes them", () => {
+  const store = open();
+  expect(store.exists()).toBe(false);
+  store.transaction(() => {
+    expect(store.reserve(ip("10.0.0.2"), blue, 0)).toBe(true);
+    expect(store.reserve(ip("fd00::2"), blue, 1)).toBe(true);
+    expect(store.reserve(ip("10.0.0.2"), green, 0)).toBe(false);
+  });
+  expect(readdirSync(store.dir).sort()).toEqual([
+    "10.0.0.2",
+    "fd00::2",
+    "last_reserved_ip.0",
+    "last_reserved_ip.1",
+    "lock",
+  ]);
+  expect(readFileSync(join(store.dir, "10.0.0.2"), "utf8")).toBe("blue\r\neth0");
+  expect(readFileSync(join(store.dir, "last_reserved_ip.1"), "utf8")).toBe("fd00::2");
+  expect(statSync(join(store.dir, "10.0.0.2")).mode & 0o777).toBe(0o644);
+});
+
+test("a lease is found, listed and released by its owner alone", () => {
+  const store = open();
+  store.transaction(() => {
+    store.reserve(ip("10.0.0.2"), blue, 0);
+    store.reserve(ip("10.0.0.3"), { ...blue, ifname: "eth1" }, 0);
+    store.reserve(ip("10.0.0.4"), green, 0);
+    expect(store.find(blue).map(String)).toEqual(["10.0.0.2"]);
+    expect(store.release(blue).map(String)).toEqual(["10.0.0.2"]);
+    expect(store.release(blue)).toEqual([]);
+    expect(store.has(ip("10.0.0.2"))).toBe(false);
+    expect(
+      store
+        .list()
+        .map((lease) => `${lease.ip} ${lease.owner.containerId}/${lease.owner.ifname}`)
+        .sort(),
+    ).toEqual(["10.0.0.3 blue/eth1", "10.0.0.4 green/eth0"]);
+    expect(store.lastReserved(0)?.toString()).toBe("10.0.0.4");
+    expect(store.lastReserved(7)).toBeUndefined();
+  });
+});
+
+test("leases of old reference plugins, without interface, belong to any interface of the container", () => {
+  const store = open();
+  store.transaction(() => {
+    store.reserve(ip("10.0.0.9"), green, 0);
+    writeFileSync(join(store.dir, "10.0.0.2"), "blue");
+  });
+  store.transaction(() => expect(store.find(blue).map(String)).toEqual(["10.0.0.2"]));
+  store.transaction(() => expect(store.release(blue).map(String)).toEqual(["10.0.0.2"]));
+});
+
+test("what is no lease is passed over, whatever it is", () => {
+  const store = open();
+  store.transaction(() => store.reserve(ip("10.0.0.2"), blue, 0));
+  mkdirSync(join(store.dir, "10.0.0.3"));
+  symlinkSync("/nowhere", join(store.dir, "10.0.0.4"));
+  writeFileSync(join(store.dir, "notes.txt"), "blue\r\neth0");
+  writeFileSync(join(store.dir, "10.0.0.5"), "");
+  writeFileSync(join(store.dir, "last_reserved_ip.0"), "10.0.");
+  store.transaction(() => {
+    expect(store.find(blue).map(String)).toEqual(["10.0.0.2"]);
+    expect(store.release({ containerId: "", ifname: "" }).map(String)).toEqual(["10.0.0.5"]);
+    expect(store.lastReserved(0)).toBeUndefined();
+    // An address whose file is not understood is not given out.
+    expect(store.has(ip("10.0.0.3"))).toBe(true);
+    expect(store.has(ip("10.0.0.4"))).toBe(true);
+  });
+  expect(existsSync(join(store.dir, "notes.txt"))).toBe(true);
+});
+
+test("symbolic links do not lead out of the folder", () => {
+  const victim = join(folder, "victim");
+  for (const name of ["last_reserved_ip.0", "weft.draft", "lock"]) {
+    const store = open();
+    mkdirSync(store.dir, { recursive: true });
+    writeFileSync(victim, "untouched");
+    symlinkSync(victim, join(store.dir, name));
+    expect(() => store.transaction(() => store.reserve(ip("10.0.0.2"), blue, 0))).toThrow(LeaseStoreError);
+    expect(readFileSync(victim, "utf8")).toBe("untouched");
+    expect(existsSync(join(store.dir, "10.0.0.2"))).toBe(false);
+  }
+});
+
+test("a folder that cannot be made is one error that names it", () => {
+  writeFileSync(join(folder, "file"), "");
+  const store = new FileLeaseStore("net", join(folder, "file"));
+  expect(() => store.transaction(() => {})).toThrow(`${folder}/file/net`);
+});
+
+test("processes that take leases at the same time never get the same one", async () => {
+  const dataDir = join(folder, "shared");
+  const script = `
+    import { FileLeaseStore } from "${import.meta.dir}/file.ts";
+    import { Ip } from "${import.meta.dir}/../lib/ip.ts";
+    const store = new FileLeaseStore("net", ${JSON.stringify(dataDir)});
+    for (let i = 0; i < 20; i++) {
+      store.transaction(() => {
+        let n = 1;
+        while (store.has(Ip.parse("10.0.0." + n))) n++;
+        if (!store.reserve(Ip.parse("10.0.0." + n), { containerId: process.argv[2] + "-" + i, ifname: "eth0" }, 0)) throw new Error("taken");
+      });
+    }`;
+  writeFileSync(join(folder, "take.ts"), script);
+  const takers = ["a", "b", "c", "d"].map((name) =>
+    Bun.spawn([process.execPath, join(folder, "take.ts"), name]),
+  );
+  expect(await Promise.all(takers.map((taker) => taker.exited))).toEqual([0, 0, 0, 0]);
+  const store = new FileLeaseStore("net", dataDir);
+  const owners = store.transaction(() => store.list().map((lease) => lease.owner.containerId));
+  expect(new Set(owners).size).toBe(80);
+});
