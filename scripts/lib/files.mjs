@@ -93,6 +93,11 @@ export function workFolder(kind) {
 /** Removes what set-ups that were killed left in the cache. Only for the holder of the lock. */
 export function sweepWorkFolders() {
   for (const name of existsSync(cache) ? readdirSync(cache) : []) {
-    if (name.startsWith("work-")) rmSync(join(cache, name), { recursive: true, force: true, maxRetries: 5 });
+    if (!name.startsWith("work-")) continue;
+    try {
+      rmSync(join(cache, name), { recursive: true, force: true, maxRetries: 5 });
+    } catch {
+      // What a killed run started may still be writing there: the next run removes it.
+    }
   }
 }
