@@ -46,6 +46,9 @@ export class NetlinkMonitor implements AsyncIterable<readonly Message[] | undefi
         // A cut-off message is a lost message.
         if (!(error instanceof MalformedMessage) && (error as NodeJS.ErrnoException).code !== "ENOBUFS")
           throw error;
+        // Once it has lost one, the kernel drops messages in silence until the socket has been emptied. Only then may
+        // the caller list anew, or what happens between would be missed.
+        this.#socket.drain();
         // The stream ends with its first error, the socket does not.
         if (!(error instanceof MalformedMessage)) this.#reader = undefined;
         yield undefined;

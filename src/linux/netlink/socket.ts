@@ -44,6 +44,7 @@ const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
 const NETLINK_GET_STRICT_CHK = 12;
 const MSG_TRUNC = 0x20;
+const MSG_DONTWAIT = 0x40;
 
 const DUMP_TRIES = 32;
 /**
@@ -268,6 +269,18 @@ export class NetlinkSocket {
       }
       const messages = parseMessages(this.#receiveBuffer.slice(0, count));
       if (messages.length > 0) return messages;
+    }
+  }
+
+  /** Throws away what waits to be received, without waiting for more. */
+  drain(): void {
+    for (;;) {
+      try {
+        ffi.recv(this.fd, this.#receiveBuffer, MSG_DONTWAIT);
+      } catch (error) {
+        if (isErrno(error, "EAGAIN")) return;
+        if (!isErrno(error, "ENOBUFS")) throw error;
+      }
     }
   }
 
