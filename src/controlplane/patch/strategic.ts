@@ -100,35 +100,43 @@ function mergeLists(
   patch: readonly unknown[],
   schema: Schema | undefined,
   key: string,
-) {
+): unknown[] {
   const mergeKey = schema?.["x-kubernetes-patch-merge-key"];
   if (mergeKey === undefined) {
-    return [...new Set([...current, ...(cleaned(patch) as unknown[])])];
+    const values = cleaned(patch) as unknown[];
+    return ordered([...new Set([...current, ...values])], current, values, schema);
   }
   const items = patch.map((item) => {
     if (!isDict(item)) throw badRequest(`"${key}" is a list of objects, merged by "${mergeKey}"`);
     return item;
   });
-  if (items.some((item) => own(item, DIRECTIVE) === "replace")) {
-    return items.filter((item) => own(item, DIRECTIVE) !== "replace").map(cleaned);
-  }
-  const result = [...current];
+  const plain = items.filter((item) => own(item, DIRECTIVE) === undefined);
+  if (items.some((item) => own(item, DIRECTIVE) === "replace")) return plain.map(cleaned);
+  const keyOf = (item: unknown): unknown => {
+    const value = isDict(item) ? own(item, mergeKey) : undefined;
+    if (value !== undefined) return value;
+    throw badRequest(`an item of "${key}" does not contain declared merge key: ${mergeKey}`);
+  };
+  const gone = new Set<unknown>();
   for (const item of items) {
-    const wanted = own(item, mergeKey);
-    if (wanted === undefined)
-      throw badRequest(`an item of "${key}" does not contain declared merge key: ${mergeKey}`);
+    const directive = own(item, DIRECTIVE);
+    if (directive === "delete") gone.add(keyOf(item));
+    else if (directive !== undefined) throw unknownDirective(directive);
+  }
+  const kept = current.filter((item) => !isDict(item) || !gone.has(own(item, mergeKey)));
+  const result = [...kept];
+  for (const item of plain) {
+    const wanted = keyOf(item);
     const index = result.findIndex((other) => isDict(other) && own(other, mergeKey) === wanted);
-    if (own(item, DIRECTIVE) === "delete") {
-      if (index >= 0) result.splice(index, 1);
-    } else if (index < 0) result.push(mergeObjects({}, item, schema?.items));
+    if (index < 0) result.push(mergeObjects({}, item, schema?.items));
     else result[index] = mergeObjects(result[index] as Dict, item, schema?.items);
   }
-  return result;
+  return ordered(result, kept, plain, schema);
 }
 
 /**
- * Puts a merged list into the order that the patch wants. Items that only the server knows keep their order among
- * themselves, and go before the first item that stood after them.
+ * Puts a merged list into the order of a patch (or of its $setElementOrder), as apimachinery does: items that only the
+ * server knows keep their order among themselves, and go before the next item of the patch where they stood before it.
  */
 function ordered(
   merged: readonly unknown[],
@@ -139,19 +147,19 @@ function ordered(
   const mergeKey = schema?.["x-kubernetes-patch-merge-key"];
   const keyOf = (item: unknown) => (mergeKey !== undefined && isDict(item) ? own(item, mergeKey) : item);
   const rank = new Map(order.map((item, i) => [keyOf(item), i]));
-  const position = new Map(before.map((item, i) => [keyOf(item), i]));
+  const place = new Map(before.map((item, i) => [keyOf(item), i]));
   const known = merged.filter((item) => rank.has(keyOf(item)));
   known.sort((a, b) => (rank.get(keyOf(a)) as number) - (rank.get(keyOf(b)) as number));
-  let from = 0;
-  for (const item of merged) {
-    if (rank.has(keyOf(item))) continue;
-    const own = position.get(keyOf(item)) ?? Number.POSITIVE_INFINITY;
-    let index = from;
-    while (index < known.length && (position.get(keyOf(known[index])) ?? -1) <= own) index++;
-    known.splice(index, 0, item);
-    from = index + 1;
+  const others = merged.filter((item) => !rank.has(keyOf(item)));
+  const result: unknown[] = [];
+  for (const item of known) {
+    const there = place.get(keyOf(item));
+    while (others.length > 0 && there !== undefined && (place.get(keyOf(others[0])) ?? there) < there) {
+      result.push(others.shift());
+    }
+    result.push(item);
   }
-  return known;
+  return [...result, ...others];
 }
 
 function omit(value: Dict, key: string): Dict {
