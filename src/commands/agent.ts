@@ -4,6 +4,7 @@ import { InvalidInput } from "../lib/errors.ts";
 import { Ip } from "../lib/ip.ts";
 import { createLog } from "../lib/log.ts";
 import { didYouMean } from "../lib/suggest.ts";
+import { cidrSpecs, customaryDns } from "./cidrs.ts";
 import { type Command, exitStatus } from "./command.ts";
 import {
   choiceOption,
@@ -23,18 +24,7 @@ const specs = {
     value: "FILE",
     help: "how to reach the API server; without it $KUBECONFIG, then the pod's service account",
   },
-  "cluster-cidr": {
-    type: "string",
-    value: "PREFIX[,PREFIX]",
-    help: "all pods' prefixes",
-    default: "10.244.0.0/16,fd00:10:244::/56",
-  },
-  "service-cidr": {
-    type: "string",
-    value: "PREFIX[,PREFIX]",
-    help: "all ClusterIPs' prefixes",
-    default: "10.96.0.0/16,fd00:10:96::/112",
-  },
+  ...cidrSpecs,
   "non-masquerade-cidr": {
     type: "string",
     value: "PREFIX",
@@ -50,8 +40,7 @@ const specs = {
   "cluster-dns": {
     type: "string",
     value: "IP[,IP]",
-    help: "where DNS answers",
-    default: "10.96.0.10,fd00:10:96::a",
+    help: "where DNS answers; by default the tenth address of each service prefix, such as 10.96.0.10",
   },
   "upstream-dns": {
     type: "string",
@@ -162,12 +151,16 @@ export function configOf(options: OptionValues<typeof specs>): AgentConfig {
   const text = <K extends keyof typeof specs>(name: K & string) =>
     (options[name as keyof typeof options] as string | undefined) ??
     ((specs[name] as { default?: string }).default as string);
+  const serviceCidrs = prefixesOption("service-cidr", [text("service-cidr")]);
   return checkConfig({
     clusterCidrs: prefixesOption("cluster-cidr", [text("cluster-cidr")]),
-    serviceCidrs: prefixesOption("service-cidr", [text("service-cidr")]),
+    serviceCidrs,
     nonMasqueradeCidrs: prefixesOption("non-masquerade-cidr", options["non-masquerade-cidr"] ?? []),
     clusterDomain: text("cluster-domain").replace(/\.$/, ""),
-    clusterDns: listOption([text("cluster-dns")]).map((each) => Ip.parse(each, "--cluster-dns")),
+    clusterDns:
+      options["cluster-dns"] === undefined
+        ? customaryDns(serviceCidrs)
+        : listOption([options["cluster-dns"]]).map((each) => Ip.parse(each, "--cluster-dns")),
     upstreamDns: listOption(options["upstream-dns"] ?? []),
     resolvConf: text("resolv-conf"),
     cniConfDir: text("cni-conf-dir"),

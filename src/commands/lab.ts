@@ -3,6 +3,7 @@ import type { DaemonOptions, LabRecord } from "../lab/daemon.ts";
 import type { LabEvent, LabStatus } from "../lab/model.ts";
 import { InvalidInput, WeftError } from "../lib/errors.ts";
 import { didYouMean } from "../lib/suggest.ts";
+import { cidrSpecs, customaryDns } from "./cidrs.ts";
 import { type Command, exitStatus } from "./command.ts";
 import { integerOption, optionsHelp, parseOptions, prefixesOption } from "./options.ts";
 import { UsageError } from "./usage.ts";
@@ -15,18 +16,7 @@ const upSpecs = {
     help: "port of 127.0.0.1 for the API server, 0 for any free one",
     default: "0",
   },
-  "cluster-cidr": {
-    type: "string",
-    value: "PREFIX[,PREFIX]",
-    help: "all pods' prefixes",
-    default: "10.244.0.0/16,fd00:10:244::/56",
-  },
-  "service-cidr": {
-    type: "string",
-    value: "PREFIX[,PREFIX]",
-    help: "all ClusterIPs' prefixes",
-    default: "10.96.0.0/16,fd00:10:96::/112",
-  },
+  ...cidrSpecs,
 } as const;
 const runSpecs = {
   ...upSpecs,
@@ -115,7 +105,7 @@ function labSettings(options: { [K in keyof typeof upSpecs]?: string }): Omit<Da
     apiPort: integerOption("api-port", text("api-port"), 0, 65_535),
     clusterCidrs: clusterCidrs.map(String),
     serviceCidrs: serviceCidrs.map(String),
-    clusterDns: serviceCidrs.map((cidr) => String(cidr.ip.add(10))),
+    clusterDns: customaryDns(serviceCidrs).map(String),
     clusterDomain: "cluster.local",
   };
 }
