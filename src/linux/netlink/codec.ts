@@ -241,7 +241,9 @@ export class Schema<F extends Fields> implements Type<ValueOf<F>> {
       const given = value[name];
       const field = given === undefined ? undefined : this.fields[name];
       if (field === undefined) continue;
-      const [number, type] = field;
+      // Not destructured, here and below: that costs an iterator, and this runs for every attribute.
+      const number = field[0];
+      const type = field[1];
       const at = writer.begin(type.nested ? number | NLA_F_NESTED : number);
       type.write(writer, given);
       writer.end(at);

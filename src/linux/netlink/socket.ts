@@ -233,7 +233,8 @@ export class NetlinkSocket {
     const writer = this.#writer;
     writer.length = 0;
     const first = this.reserve(requests.length);
-    for (const [i, request] of requests.entries()) {
+    for (let i = 0; i < requests.length; i++) {
+      const request = requests[i] as Request;
       const flags = (request.flags ?? 0) | flagsOf(i);
       writeMessage(writer, request.type, flags | NLM_F_REQUEST, first + i, request.write);
     }

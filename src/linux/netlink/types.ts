@@ -55,14 +55,16 @@ export interface Struct<K extends string> extends Type<Record<K, number>> {
 
 /** Makes a {@link Struct}. */
 export function struct<K extends string>(name: string, fields: Readonly<Record<K, Fixed>>): Struct<K> {
-  const list = Object.entries(fields) as [K, Fixed][];
-  const size = list.reduce((sum, [, field]) => sum + field.size, 0);
+  const keys = Object.keys(fields) as K[];
+  const types = keys.map((key) => fields[key]);
+  const size = types.reduce((sum, type) => sum + type.size, 0);
   const put: Struct<K>["put"] = (writer, value) => {
     let at = writer.take(size);
     const { view } = writer;
-    for (const [key, field] of list) {
-      field.write(view, at, value[key] ?? 0);
-      at += field.size;
+    for (let i = 0; i < keys.length; i++) {
+      const type = types[i] as Fixed;
+      type.write(view, at, value[keys[i] as K] ?? 0);
+      at += type.size;
     }
   };
   const read = (bytes: Uint8Array) => {
@@ -71,9 +73,10 @@ export function struct<K extends string>(name: string, fields: Readonly<Record<K
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     const value = {} as Record<K, number>;
     let at = 0;
-    for (const [key, field] of list) {
-      value[key] = field.read(view, at);
-      at += field.size;
+    for (let i = 0; i < keys.length; i++) {
+      const type = types[i] as Fixed;
+      value[keys[i] as K] = type.read(view, at);
+      at += type.size;
     }
     return value;
   };
