@@ -338,4 +338,10 @@ const elements: Case[] = [
   ["no element for all others", "ENOENT@0", (tx) => tx.deleteElements(plain, hosts("*"))],
 ];
 
+/** What older kernels (6.1) say instead. */
+export const olderOutcomes: Readonly<Record<string, Outcome>> = {
+  "change a priority": "EEXIST@0",
+  "change a hook": "EEXIST@0",
+};
+
 export const cases: readonly Case[] = [...tables, ...chains, ...rules, ...sets, ...elements];

@@ -72,7 +72,11 @@ test.each([
     [isIn(th.dport, addresses)],
     'key of "s": "inet_service" does not fit the type ipv4_addr',
   ],
-  ["too short a key", [isIn([ip.daddr], ports)], "does not fit the type ipv4_addr . inet_service"],
+  [
+    "too short a key",
+    [dnat(4, { key: [ip.daddr], map: ports })],
+    "does not fit the type ipv4_addr . inet_service",
+  ],
   ["verdicts of a map without", [vmap([ip.daddr, th.dport], ports)], "has no verdicts"],
   ["translation by verdicts", [dnat(4, { key: th.dport, map: verdicts })], "is not ipv4_addr or"],
   [

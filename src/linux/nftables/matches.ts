@@ -8,7 +8,7 @@ import {
   type Statement,
 } from "./builder.ts";
 import { type DataType, type Datum, dataTypes, encodeRange, encodeValue, layoutOf } from "./datatypes.ts";
-import type { NftMap, NftSet } from "./model.ts";
+import type { NftSet } from "./model.ts";
 
 const REGISTER = registerAt(0);
 const bitmasks = new Set(["ct_state", "ct_status", "tcp_flag"]);
@@ -149,17 +149,17 @@ export function than(selector: Selector, op: "lt" | "lte" | "gt" | "gte", value:
   };
 }
 
-/** The key is in a set, or is a key of a map. */
-export function isIn(key: Key, set: NftSet | NftMap): Statement {
+/** The key is in a set. A map will not do: older kernels (6.1) refuse to look into one without taking what it holds. */
+export function isIn(key: Key, set: NftSet): Statement {
   return lookup(key, set, true);
 }
 
 /** The key is not in a set. */
-export function isNotIn(key: Key, set: NftSet | NftMap): Statement {
+export function isNotIn(key: Key, set: NftSet): Statement {
   return lookup(key, set, false);
 }
 
-function lookup(key: Key, set: NftSet | NftMap, found: boolean): Statement {
+function lookup(key: Key, set: NftSet, found: boolean): Statement {
   return (rule) => {
     checkKey(`key of "${set.name}"`, key, set.key);
     rule.loadKey(key);
