@@ -1,4 +1,5 @@
 import { errno } from "../errno.ts";
+import { KernelError } from "../errors.ts";
 import { MalformedMessage, type Writer } from "../netlink/codec.ts";
 import {
   isErrorMessage,
@@ -72,7 +73,7 @@ export class Batch {
     const echoes = this.#options.report === true ? 4 * writer.length : 0;
     const room = Math.max(writer.length + 1024, this.#messages.length * ANSWER + echoes);
     if (room > DEFAULT_BUFFER) socket.resize(room);
-    socket.send(writer);
+    this.#send(socket, writer);
     const refusals: Refusal[] = [];
     for (;;) {
       for (const answer of socket.receive()) {
@@ -91,6 +92,18 @@ export class Batch {
         // A refusal of the first header is one of the whole batch, and nothing follows that matters.
         if (answer.seq === last || answer.seq === seq) return refusals;
       }
+    }
+  }
+
+  #send(socket: NetlinkSocket, writer: Writer): void {
+    try {
+      socket.send(writer);
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+      const { family, name } = this.#transaction.table;
+      const subject = `of ${writer.length} bytes to table ${family} ${name}`;
+      const details = { cause: error, ...remedyFor(error.errno) };
+      throw new NftError("apply transaction", subject, error.errno, details);
     }
   }
 
