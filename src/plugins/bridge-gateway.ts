@@ -6,6 +6,10 @@ import { Prefix } from "../lib/prefix.ts";
 import { isExists } from "../linux/errors.ts";
 import type { LeanLink, LeanRtnl } from "../linux/lean/rtnl.ts";
 import type { BridgeConfig } from "./bridge-config.ts";
+import { waitFor } from "./wait.ts";
+
+/** Milliseconds. */
+const settling = 1000;
 
 /**
  * Completes an IPAM result as the reference does: with isGateway each address gets a gateway (the network's first
@@ -56,7 +60,7 @@ export async function setGateways(
     if (first !== undefined && !config.forceAddress) throw occupied(link.name, first, address);
     if (first !== undefined) await removeAddresses(link, others);
     try {
-      rtnl.addAddress(link.index, address, config.enableDad);
+      rtnl.addAddress(link.index, address, { nodad: !config.enableDad });
     } catch (error) {
       // Another ADD was quicker.
       if (isExists(error)) continue;
@@ -65,6 +69,8 @@ export async function setGateways(
     // A bridge whose last port went has no hardware address until the next one comes.
     const hasMac = link.macBytes.some((byte) => byte !== 0);
     rtnl.confirmMac(hasMac ? link : rtnl.get(link.index));
+    // The kernel makes an IPv6 address known to itself a moment later.
+    if (!config.enableDad) await waitFor(settling, () => rtnl.isLocal(address.ip));
   }
 }
 

@@ -10,7 +10,13 @@ import { gatewaysOf, setGateways } from "./bridge-gateway.ts";
 import { ensureBridge } from "./bridge-link.ts";
 import { delegateAdd, delegateCheck, delegateDel, delegateGc, delegateStatus } from "./delegate.ts";
 import { findLeases } from "./host-local.ts";
-import { announce, configureInterface, enableForwarding, refuseRouterAdvertisements } from "./interface.ts";
+import {
+  announce,
+  configureInterface,
+  enableForwarding,
+  refuseRouterAdvertisements,
+  settleAddresses,
+} from "./interface.ts";
 import { addMasquerade, removeMasquerade } from "./masquerade.ts";
 import { type OpenNetns, openNetns, tryOpenNetns } from "./netns.ts";
 import { createVeth, waitUntilUp } from "./veth.ts";
@@ -99,12 +105,19 @@ async function attach(attaching: Attaching): Promise<Result> {
   else if (!config.disableContainerInterface) attaching.container.setUp(port.container.index, true);
   if (!config.disableContainerInterface) {
     await waitUntilUp(host, port.host.name);
-    if (result.ips.length > 0) announce(attaching.container, port.container);
+    if (result.ips.length > 0) await beKnown(attaching, port.container, result);
   }
   // It may have changed with the first port or with the address.
   result.interfaces[0] = describe(host.get(bridgeLink.index));
   if (!isDnsEmpty(request.config.dns)) result.dns = request.config.dns;
   return result;
+}
+
+async function beKnown({ request, container }: Attaching, link: LeanLink, result: Result): Promise<void> {
+  const { ifname } = request.invocation;
+  if (result.ips.some(({ address }) => address.family === 6))
+    await settleAddresses(container, link.index, ifname);
+  announce(container, link);
 }
 
 interface Port {

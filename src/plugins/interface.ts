@@ -1,9 +1,11 @@
+import { CniError, cniErrorCode } from "../cni/errors.ts";
 import type { Result, ResultRoute } from "../cni/result.ts";
 import { isExists, isNotFound, KernelError } from "../linux/errors.ts";
 import { readText, writeExisting } from "../linux/lean/files.ts";
 import type { LeanLink, LeanRoute, LeanRtnl } from "../linux/lean/rtnl.ts";
 import { inNamespace } from "../linux/lean/socket.ts";
 import type { OpenNetns } from "./netns.ts";
+import { waitFor } from "./wait.ts";
 
 /** How to bring up a container's interface. */
 export interface InterfaceInput {
@@ -18,12 +20,12 @@ export interface InterfaceInput {
 
 /** Addresses, up, routes: what the result says of one interface is made so. */
 export function configureInterface(input: InterfaceInput, result: Result): void {
-  const { rtnl, index, enableDad } = input;
+  const { rtnl, index } = input;
   prepareSysctls(
     input,
     result.ips.some(({ address }) => address.family === 6),
   );
-  for (const { address } of result.ips) rtnl.addAddress(index, address, enableDad);
+  for (const { address } of result.ips) rtnl.addAddress(index, address);
   rtnl.setUp(index, true);
   for (const route of result.routes) {
     try {
@@ -80,6 +82,31 @@ function newRoute(index: number, route: ResultRoute, result: Result): LeanRoute 
   const { dst, gw, mtu, advmss, priority, table, scope } = route;
   const gateway = gw ?? result.ips.find((ip) => ip.address.family === dst.family)?.gateway;
   return { dst, gateway, oif: index, scope: scope ?? 0, priority, table, mtu, advmss };
+}
+
+/** How long looking for duplicates may take. Milliseconds; the reference's. */
+const patience = 10_000;
+
+/**
+ * Waits until a container's IPv6 addresses can be used. Without looking for duplicates that is soon, but not at once:
+ * the kernel does it behind the caller's back. Throws where another host has the address.
+ */
+export async function settleAddresses(rtnl: LeanRtnl, index: number, ifname: string): Promise<void> {
+  const isReady = await waitFor(patience, () => {
+    const state = rtnl.addressState(index);
+    if (state !== "duplicate") return state === "ready";
+    throw new CniError(cniErrorCode.internal, `an IPv6 address of ${ifname} is in use by another host`, {
+      remedy: "Find out who has it, or allocate from another range",
+    });
+  });
+  if (isReady) return;
+  throw new CniError(
+    cniErrorCode.internal,
+    `an IPv6 address of ${ifname} was not ready within ${patience / 1000} s`,
+    {
+      remedy: "Look whether duplicate address detection goes on in the container",
+    },
+  );
 }
 
 /**

@@ -1,8 +1,9 @@
 import { CniError, cniErrorCode } from "../cni/errors.ts";
 import { quote } from "../lib/errors.ts";
 import { isExists } from "../linux/errors.ts";
-import type { LeanLink, LeanRtnl } from "../linux/lean/rtnl.ts";
+import type { LeanRtnl } from "../linux/lean/rtnl.ts";
 import type { OpenNetns } from "./netns.ts";
+import { waitFor } from "./wait.ts";
 
 const tries = 10;
 /** How long a new port may take until it forwards. Milliseconds. */
@@ -59,20 +60,9 @@ export function createVeth(host: LeanRtnl, input: VethInput): string {
  * Waits until a link is operational; for a bridge port that is when it forwards. Asking makes recent kernels (6.7 and
  * newer) bring the state up to date at once; older ones do it within milliseconds.
  */
-export async function waitUntilUp(rtnl: LeanRtnl, name: string): Promise<LeanLink> {
-  const deadline = performance.now() + patience;
-  for (let pause = 1; ; pause = Math.min(pause * 2, 50)) {
-    const link = rtnl.get(name);
-    if (link.operational) return link;
-    if (performance.now() >= deadline) {
-      throw new CniError(
-        cniErrorCode.internal,
-        `bridge port in error state: ${quote(name)} does not forward`,
-        {
-          remedy: "Look at the bridge and at what controls it",
-        },
-      );
-    }
-    await new Promise((resolve) => setTimeout(resolve, pause));
-  }
+export async function waitUntilUp(rtnl: LeanRtnl, name: string): Promise<void> {
+  if (await waitFor(patience, () => rtnl.get(name).operational)) return;
+  throw new CniError(cniErrorCode.internal, `bridge port in error state: ${quote(name)} does not forward`, {
+    remedy: "Look at the bridge and at what controls it",
+  });
 }

@@ -36,6 +36,8 @@ const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
 const IFA_BROADCAST = 4;
 const IFA_F_NODAD = 0x02;
+const IFA_F_DADFAILED = 0x08;
+const IFA_F_TENTATIVE = 0x40;
 const RTA_DST = 1;
 const RTA_OIF = 4;
 const RTA_GATEWAY = 5;
@@ -45,6 +47,7 @@ const RTA_TABLE = 15;
 const RTAX_MTU = 2;
 const RTAX_ADVMSS = 8;
 const RTN_UNICAST = 1;
+const RTN_LOCAL = 2;
 const RTPROT_BOOT = 3;
 const RT_TABLE_MAIN = 254;
 /** sizeof struct nlmsghdr, ifinfomsg, ifaddrmsg and rtmsg. */
@@ -224,31 +227,49 @@ export class LeanRtnl {
 
   /** The addresses of a link. */
   addresses(index: number): Prefix[] {
+    const found: Prefix[] = [];
+    this.#eachAddress(index, (address) => found.push(address));
+    return found;
+  }
+
+  /**
+   * "ready" where IPv6 addresses of a link can be used, "duplicate" where another host has one of them, and "tentative"
+   * until that is found out.
+   */
+  addressState(index: number): "ready" | "tentative" | "duplicate" {
+    let all = 0;
+    this.#eachAddress(index, (_, flags) => {
+      all |= flags;
+    });
+    if ((all & IFA_F_DADFAILED) !== 0) return "duplicate";
+    return (all & IFA_F_TENTATIVE) !== 0 ? "tentative" : "ready";
+  }
+
+  #eachAddress(index: number, each: (address: Prefix, flags: number) => void): void {
     const socket = this.#socket;
     socket.begin(RTM_GETADDR, NLM_F_DUMP);
     socket.u32(0);
     socket.u32(index);
     socket.finish();
-    const found: Prefix[] = [];
     socket.dump("list addresses", `of link ${index}`, (start, end) => {
       const length = socket.bytes[start + 1] as number;
       const first = start + IFADDRMSG;
       const at = socket.find(IFA_LOCAL, first, end) ?? socket.find(IFA_ADDRESS, first, end);
       // A kernel without strict checks lists the addresses of all links.
       if (at === undefined || socket.u32At(start + 4) !== index) return;
-      found.push(new Prefix(Ip.fromBytes(socket.bytes.subarray(at, at + socket.sizeAt(at))), length));
+      const ip = Ip.fromBytes(socket.bytes.subarray(at, at + socket.sizeAt(at)));
+      each(new Prefix(ip, length), socket.bytes[start + 2] as number);
     });
-    return found;
   }
 
-  /** Adds an address, with its broadcast address; IPv6 without looking for duplicates unless asked. Throws EEXIST. */
-  addAddress(index: number, address: Prefix, enableDad: boolean): void {
+  /** Adds an address, with its broadcast address. `nodad`: IPv6 does not look for duplicates. Throws EEXIST. */
+  addAddress(index: number, address: Prefix, options: { nodad?: boolean } = {}): void {
     const socket = this.#socket;
     const { ip, length, family } = address;
     const seq = socket.begin(RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
     socket.u8(family === 4 ? AF_INET : AF_INET6);
     socket.u8(length);
-    socket.u8(family === 6 && !enableDad ? IFA_F_NODAD : 0);
+    socket.u8(family === 6 && options.nodad === true ? IFA_F_NODAD : 0);
     socket.u8(0);
     socket.u32(index);
     socket.attribute(IFA_LOCAL, ip.bytes);
@@ -287,6 +308,23 @@ export class LeanRtnl {
 
   /** The index of the link by which a packet to the address would leave. Throws ENETUNREACH and the like. */
   outgoingLink(dst: Ip): number | undefined {
+    const end = this.#lookUp(dst);
+    const at = this.#socket.find(RTA_OIF, HEADER + RTMSG, end);
+    return at === undefined ? undefined : this.#socket.u32At(at);
+  }
+
+  /** True where packets to the address are delivered here. */
+  isLocal(ip: Ip): boolean {
+    try {
+      this.#lookUp(ip);
+      return this.#socket.bytes[HEADER + 7] === RTN_LOCAL;
+    } catch (error) {
+      if (error instanceof KernelError) return false;
+      throw error;
+    }
+  }
+
+  #lookUp(dst: Ip): number {
     const socket = this.#socket;
     const seq = socket.begin(RTM_GETROUTE, 0);
     socket.u8(dst.family === 4 ? AF_INET : AF_INET6);
@@ -296,9 +334,7 @@ export class LeanRtnl {
     socket.u32(0);
     socket.attribute(RTA_DST, dst.bytes);
     socket.finish();
-    const end = socket.exchange(seq, "look up route", String(dst));
-    const at = socket.find(RTA_OIF, HEADER + RTMSG, end);
-    return at === undefined ? undefined : socket.u32At(at);
+    return socket.exchange(seq, "look up route", String(dst));
   }
 
   close(): void {
