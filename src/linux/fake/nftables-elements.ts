@@ -1,8 +1,8 @@
 import { errno } from "../errno.ts";
 import { canonicalExpressions } from "../nftables/compare.ts";
-import { decodeRange, decodeValue, encodeRange, encodeValue, layoutOf } from "../nftables/datatypes.ts";
 import { CATCHALL_KEY, isVerdict } from "../nftables/elements.ts";
 import type { Element, NftMap, NftSet, Verdict } from "../nftables/model.ts";
+import { decodeRange, decodeValue, encodeRange, encodeValue, layoutOf } from "../nftables/values.ts";
 
 /** Why the kernel would refuse an element. */
 export class Refused extends Error {

@@ -1,5 +1,5 @@
 import { MalformedMessage, type Value } from "../netlink/codec.ts";
-import { type TypeSpec, typeSpecOf } from "./datatypes.ts";
+import type { TypeSpec } from "./datatypes.ts";
 import { hooks } from "./encode.ts";
 import type {
   chainAttributes,
@@ -21,6 +21,7 @@ import type {
   Table,
 } from "./model.ts";
 import { readComment, readSetUserData } from "./userdata.ts";
+import { typeSpecOf } from "./values.ts";
 
 const TYPE_VERDICT = 0xffffff00;
 

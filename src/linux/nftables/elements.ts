@@ -1,6 +1,11 @@
 import { InvalidInput } from "../../lib/errors.ts";
 import { MalformedMessage, type Value, Writer } from "../netlink/codec.ts";
 import { data } from "./attributes.ts";
+import { expression, expressionList } from "./expressions.ts";
+import type { elementAttributes } from "./messages.ts";
+import type { Element, NftMap, NftSet, Values, Verdict } from "./model.ts";
+import { compareBytes, predecessor, successor } from "./ranges.ts";
+import { elementComment, readComment } from "./userdata.ts";
 import {
   decodeRange,
   decodeValue,
@@ -9,12 +14,7 @@ import {
   type Layout,
   layoutOf,
   writeValue,
-} from "./datatypes.ts";
-import { expression, expressionList } from "./expressions.ts";
-import type { elementAttributes } from "./messages.ts";
-import type { Element, NftMap, NftSet, Values, Verdict } from "./model.ts";
-import { compareBytes, predecessor, successor } from "./ranges.ts";
-import { elementComment, readComment } from "./userdata.ts";
+} from "./values.ts";
 
 const NFTA_LIST_ELEM = 1;
 const NFTA_SET_ELEM_KEY = 1;

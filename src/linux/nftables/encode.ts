@@ -1,7 +1,6 @@
 import { InvalidInput } from "../../lib/errors.ts";
 import { type Type, type Value, Writer } from "../netlink/codec.ts";
 import { NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from "../netlink/socket.ts";
-import { layoutOf, typeId } from "./datatypes.ts";
 import { ElementCodec } from "./elements.ts";
 import {
   chainAttributes,
@@ -28,6 +27,7 @@ import type {
 import { refuseOverlaps } from "./ranges.ts";
 import type { Flushable, Operation, Removable } from "./transaction.ts";
 import { commentData, setUserData } from "./userdata.ts";
+import { layoutOf, typeId } from "./values.ts";
 
 /** A message of a batch before it has a header. */
 export interface OutMessage {

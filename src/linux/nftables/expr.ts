@@ -3,6 +3,8 @@
  * Conditions are functions of a selector (`is`, `isIn`), actions are statements (`accept`, `dnat`).
  */
 export { type Key, rule, type Selector, type Statement } from "./builder.ts";
+export * from "./dynset.ts";
 export * from "./matches.ts";
+export * from "./nat.ts";
 export * from "./selectors.ts";
 export * from "./statements.ts";

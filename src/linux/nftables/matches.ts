@@ -7,8 +7,9 @@ import {
   type Selector,
   type Statement,
 } from "./builder.ts";
-import { type DataType, type Datum, dataTypes, encodeRange, encodeValue, layoutOf } from "./datatypes.ts";
+import { type DataType, type Datum, dataTypes } from "./datatypes.ts";
 import type { NftSet } from "./model.ts";
+import { encodeRange, encodeValue, layoutOf } from "./values.ts";
 
 const REGISTER = registerAt(0);
 const bitmasks = new Set(["ct_state", "ct_status", "tcp_flag"]);

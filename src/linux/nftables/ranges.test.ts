@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
-import { type Datum, encodeRange, layoutOf, type TypeName } from "./datatypes.ts";
+import type { Datum, TypeName } from "./datatypes.ts";
 import { mergeRanges, predecessor, refuseOverlaps, successor } from "./ranges.ts";
+import { encodeRange, layoutOf } from "./values.ts";
 
 test.each([
   ["ipv4_addr", [], []],

@@ -1,6 +1,7 @@
 import { InvalidInput } from "../../lib/errors.ts";
-import { type Datum, decodeRange, encodeRange, type Layout, layoutOf, type TypeName } from "./datatypes.ts";
+import type { Datum, TypeName } from "./datatypes.ts";
 import type { Element, NftMap, NftSet } from "./model.ts";
+import { decodeRange, encodeRange, type Layout, layoutOf } from "./values.ts";
 
 /** The lowest and the highest value, both inside. */
 interface Range {

@@ -1,7 +1,8 @@
 import { InvalidInput } from "../../lib/errors.ts";
 import { type Key, type RuleBuilder, registerAt, type Selector, selectorsOf, slotsOf } from "./builder.ts";
-import { dataTypes, encodeValue, layoutOf, protocols, type TypeName } from "./datatypes.ts";
+import { dataTypes, protocols, type TypeName } from "./datatypes.ts";
 import type { Expression } from "./expressions.ts";
+import { encodeValue, layoutOf } from "./values.ts";
 
 type Named<N extends Expression["name"]> = Extract<Expression, { name: N }>;
 type PayloadBase = NonNullable<Named<"payload">["base"]>;

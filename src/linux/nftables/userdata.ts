@@ -1,5 +1,6 @@
-import { dataTypes, layoutOf, type TypeSpec } from "./datatypes.ts";
+import { dataTypes, type TypeSpec } from "./datatypes.ts";
 import type { Element, NftMap, NftSet } from "./model.ts";
+import { layoutOf } from "./values.ts";
 
 /** User data is nft's own: type, length and value in bytes, at most 256 in all; the kernel only keeps it. */
 export type UserData = readonly (readonly [type: number, value: Uint8Array])[];

@@ -1,18 +1,15 @@
 import { expect, test } from "bun:test";
 import { Ip } from "../../lib/ip.ts";
+import { type Datum, dataTypes, type TypeName, type TypeSpec } from "./datatypes.ts";
 import {
-  type Datum,
-  dataTypes,
   decodeRange,
   decodeValue,
   encodeRange,
   encodeValue,
   layoutOf,
-  type TypeName,
-  type TypeSpec,
   typeId,
   typeSpecOf,
-} from "./datatypes.ts";
+} from "./values.ts";
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex");
 
@@ -93,6 +90,7 @@ const ranges: [spec: TypeSpec, value: Datum | Datum[], from: string, to: string,
   ["inet_service", 80, "0050", "0050"],
   ["inet_proto", "6-17", "06", "11"],
   ["inet_proto", "ipv6-icmp", "3a", "3a"],
+  ["ifname", "dead-beef", "646561642d6265656600000000000000", "646561642d6265656600000000000000"],
   ["ifname", "br-lan", "62722d6c616e00000000000000000000", "62722d6c616e00000000000000000000"],
   [["ipv4_addr", "inet_service"], ["10.0.0.0/24", "5-9"], "0a00000000050000", "0a0000ff00090000"],
 ];
