@@ -1,14 +1,12 @@
 /**
- * Links of kinds that not every kernel has, bridge VLANs, and namespaces. Runs under any kernel; what this one lacks is
+ * Links of kinds that not every kernel has, and bridge VLANs. Runs under any kernel; what this one lacks is
  * skipped and said so:
  *
  *     bun test test/kernel/rtnl-kinds.test.ts
  *     test/kernels/uml-run -- node_modules/.bin/bun test test/kernel/rtnl-kinds.test.ts
  */
 import { expect } from "bun:test";
-import { inNetns, netnsIdentity, netnsPath } from "../../src/linux/netns.ts";
 import type { NewLink } from "../../src/linux/route/link.ts";
-import { Rtnl } from "../../src/linux/route/rtnl.ts";
 import { refusal } from "../conformance/lab.ts";
 import { type KernelFeature, needs, testWith } from "../lib/needs.ts";
 import { RtnlNamespace } from "./rtnl-fixture.ts";
@@ -214,34 +212,4 @@ kernelTest("vxlan")("a VXLAN's forwarding entries name remote ends", () => {
   fdb.replace({ link: "vx", mac, dst: "192.0.2.9" });
   fdb.delete({ link: "vx", mac: "00:00:00:00:00:00", dst: "192.0.2.6" });
   expect(listed()).toEqual(["00:00:00:00:00:00 192.0.2.7 9 4790", "0a:00:00:00:00:05 192.0.2.9"]);
-});
-
-kernelTest("bridge")("a namespace is known by its name, a path, a process and a descriptor", async () => {
-  using namespace = new RtnlNamespace();
-  const path = netnsPath(namespace.ref);
-  const child = inNetns(namespace.ref, () =>
-    Bun.spawn(["sleep", "60"], { stdio: ["ignore", "ignore", "ignore"] }),
-  );
-  try {
-    const identity = netnsIdentity(namespace.ref);
-    for (const ref of [{ path }, { pid: child.pid }]) {
-      expect(netnsIdentity(ref)).toBe(identity);
-      using rtnl = new Rtnl({ netns: ref });
-      rtnl.links.add({ kind: "bridge", name: "pid" in ref ? "by-pid" : "by-path" });
-    }
-    expect(
-      namespace.rtnl.links
-        .list({ kind: "bridge" })
-        .map((link) => link.name)
-        .toSorted(),
-    ).toEqual(["by-path", "by-pid"]);
-    using here = new RtnlNamespace();
-    here.rtnl.links.add({ kind: "bridge", name: "moves" });
-    expect(refusal(() => here.rtnl.links.set("moves", { netns: { pid: child.pid } }))).toBe("EINVAL");
-    here.rtnl.links.add({ kind: "veth", name: "moves-too", peer: { name: "p", netns: { pid: child.pid } } });
-    expect(namespace.rtnl.links.get("p").kind).toBe("veth");
-  } finally {
-    child.kill();
-    await child.exited;
-  }
 });

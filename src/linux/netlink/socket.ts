@@ -195,20 +195,30 @@ export class NetlinkSocket {
   batch(requests: readonly Request[]): Map<number, KernelError> {
     const errors = new Map<number, KernelError>();
     for (let start = 0; start < requests.length; start += BATCH) {
-      const part = requests.slice(start, start + BATCH);
-      // The last one asks for an acknowledgement; of the others only failures are reported.
-      const first = this.#send(part, (i) => (i === part.length - 1 ? NLM_F_ACK : 0));
-      const last = first + part.length - 1;
-      this.#acknowledge(
-        first,
-        last,
-        (seq) => part[seq - first] as Request,
-        (seq, error) => {
-          errors.set(start + seq - first, error);
-        },
-      );
+      this.#batchPart(requests.slice(start, start + BATCH), start, errors);
     }
     return errors;
+  }
+
+  #batchPart(part: readonly Request[], start: number, errors: Map<number, KernelError>): void {
+    let first: number;
+    try {
+      // The last one asks for an acknowledgement; of the others only failures are reported.
+      first = this.#send(part, (i) => (i === part.length - 1 ? NLM_F_ACK : 0));
+    } catch (error) {
+      // More than the send buffer holds, and so nothing was done.
+      if (!isErrno(error, "EMSGSIZE") || part.length === 1) throw error;
+      const half = part.length >> 1;
+      this.#batchPart(part.slice(0, half), start, errors);
+      this.#batchPart(part.slice(half), start + half, errors);
+      return;
+    }
+    this.#acknowledge(
+      first,
+      first + part.length - 1,
+      (seq) => part[seq - first] as Request,
+      (seq, error) => void errors.set(start + seq - first, error),
+    );
   }
 
   /** Waits for the acknowledgement of `last`, reporting failures of `first` to `last`. */

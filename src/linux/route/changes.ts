@@ -126,7 +126,7 @@ function setLink({ link: ref, ...settings }: SetLink, resolver: Resolver): Reque
     const body = byName
       ? linkMessages.setLinkBody(0, { ...part, name: ref }, resolver)
       : linkMessages.setLinkBody(resolver.index(ref), part, resolver);
-    return new ChangeRequest("set link", () => on(ref), linkMessages.RTM_NEWLINK, 0, body);
+    return new ChangeRequest("set link", () => String(ref), linkMessages.RTM_NEWLINK, 0, body);
   };
   // The kernel looks at the port's attributes before it makes the link a port.
   const { bridgePort, ...rest } = settings;
@@ -144,7 +144,7 @@ function deleteLink(spec: ChangeArguments["deleteLink"]): Request[] {
   return [
     new ChangeRequest(
       "delete link",
-      () => on(spec.link),
+      () => String(spec.link),
       linkMessages.RTM_DELLINK,
       0,
       linkMessages.keyBody(spec.link),
