@@ -48,7 +48,11 @@ export function checkCidrs(clusterCidrs: readonly Prefix[], serviceCidrs: readon
     ["--service-cidr", serviceCidrs],
   ] as const) {
     const families = cidrs.map((prefix) => prefix.family);
-    if (families.length === 0) throw new InvalidInput(flag, undefined, "is missing");
+    if (families.length === 0) {
+      throw new InvalidInput(flag, "", "has no prefix", {
+        remedy: "Give one IPv4 prefix, one IPv6 prefix, or one of each",
+      });
+    }
     if (new Set(families).size !== families.length) {
       throw new InvalidInput(flag, cidrs.join(","), "has two prefixes of one family", {
         remedy: "Give one IPv4 prefix, one IPv6 prefix, or one of each",

@@ -1,5 +1,7 @@
+import { resolve } from "node:path";
 import { type AgentConfig, checkConfig } from "../agent/config.ts";
 import type { Feature } from "../agent/feature.ts";
+import { parseEndpoint } from "../dns/forward.ts";
 import { InvalidInput } from "../lib/errors.ts";
 import { Ip } from "../lib/ip.ts";
 import { createLog } from "../lib/log.ts";
@@ -121,6 +123,7 @@ async function run(args: string[]): Promise<number> {
   }
   if (options.node === undefined)
     throw new UsageError("weft agent: missing --node NAME", "See weft agent --help");
+  const nodeName = dnsName("node", options.node);
   const abort = new AbortController();
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => abort.abort());
   const { runAgent } = await import("../agent/agent.ts");
@@ -128,7 +131,7 @@ async function run(args: string[]): Promise<number> {
   const client = await loadClientConfig(
     options.kubeconfig === undefined ? {} : { kubeconfig: options.kubeconfig },
   );
-  await runAgent({ nodeName: options.node, config, client, features, log, signal: abort.signal });
+  await runAgent({ nodeName, config, client, features, log, signal: abort.signal });
   return exitStatus.ok;
 }
 
@@ -152,25 +155,46 @@ export function configOf(options: OptionValues<typeof specs>): AgentConfig {
     (options[name as keyof typeof options] as string | undefined) ??
     ((specs[name] as { default?: string }).default as string);
   const serviceCidrs = prefixesOption("service-cidr", [text("service-cidr")]);
+  const clusterDns = options["cluster-dns"];
   return checkConfig({
     clusterCidrs: prefixesOption("cluster-cidr", [text("cluster-cidr")]),
     serviceCidrs,
     nonMasqueradeCidrs: prefixesOption("non-masquerade-cidr", options["non-masquerade-cidr"] ?? []),
-    clusterDomain: text("cluster-domain").replace(/\.$/, ""),
+    clusterDomain: dnsName("cluster-domain", text("cluster-domain").replace(/\.$/, "")),
     clusterDns:
-      options["cluster-dns"] === undefined
+      clusterDns === undefined
         ? customaryDns(serviceCidrs)
-        : listOption([options["cluster-dns"]]).map((each) => Ip.parse(each, "--cluster-dns")),
-    upstreamDns: listOption(options["upstream-dns"] ?? []),
-    resolvConf: text("resolv-conf"),
-    cniConfDir: text("cni-conf-dir"),
-    cniBinDir: text("cni-bin-dir"),
+        : listOption([clusterDns]).map((each) => Ip.parse(each, "--cluster-dns")),
+    upstreamDns: listOption(options["upstream-dns"] ?? []).map((each) => upstream("upstream-dns", each)),
+    resolvConf: folder("resolv-conf", text("resolv-conf")),
+    cniConfDir: folder("cni-conf-dir", text("cni-conf-dir")),
+    cniBinDir: folder("cni-bin-dir", text("cni-bin-dir")),
     cniInstall: choiceOption("cni-install", text("cni-install"), ["copy", "link"] as const),
-    ipamDir: text("ipam-dir"),
+    ipamDir: folder("ipam-dir", text("ipam-dir")),
     bridge: linkName(text("bridge")),
     mtu: options.mtu === undefined ? undefined : integerOption("mtu", options.mtu, 1280, 65_535),
     health: addressAndPort("health-address", text("health-address")),
   });
+}
+
+/** A name as the API and the DNS take it (RFC 1123). */
+function dnsName(option: string, text: string): string {
+  const label = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?";
+  if (text.length <= 253 && new RegExp(`^${label}([.]${label})*$`).test(text)) return text;
+  throw new InvalidInput(`--${option}`, text, "is not a DNS name", {
+    remedy: "Use lower-case letters, digits and dashes, in labels separated by dots",
+  });
+}
+
+/** A path that means the same to plugins, which are started elsewhere. */
+function folder(option: string, text: string): string {
+  if (text !== "") return resolve(text);
+  throw new InvalidInput(`--${option}`, text, "is not a path");
+}
+
+function upstream(option: string, text: string): string {
+  parseEndpoint(text, `--${option}`);
+  return text;
 }
 
 /** IFNAMSIZ is 16 with the final zero; the kernel refuses "/", white space, "." and "..". */
@@ -181,11 +205,17 @@ function linkName(text: string): string {
   });
 }
 
-function addressAndPort(name: string, text: string): { address: string; port: number } {
-  const cut = text.lastIndexOf(":");
-  const address = text.slice(0, Math.max(cut, 0)).replace(/^\[(.*)\]$/, "$1");
-  Ip.parse(address, `--${name}`);
-  return { address, port: integerOption(name, text.slice(cut + 1), 1, 65_535) };
+/** "127.0.0.1:9119" or "[::1]:9119". */
+function addressAndPort(option: string, text: string): { address: string; port: number } {
+  const [, six, four, port = ""] = /^(?:\[([^\]]*)\]|([^:]*)):([0-9]{1,5})$/.exec(text) ?? [];
+  const ip = Ip.tryParse(six ?? four ?? "");
+  const number = Number(port);
+  if (ip !== undefined && (ip.family === 6) === (six !== undefined) && number >= 1 && number <= 65_535) {
+    return { address: ip.toString(), port: number };
+  }
+  throw new InvalidInput(`--${option}`, text, "is not an IP address and a port", {
+    remedy: "Write it like 127.0.0.1:9119 or [::1]:9119",
+  });
 }
 
 const command: Command = { name: "agent", summary: "the node agent", help, run };

@@ -95,6 +95,30 @@ export function bindNewNetns(path: string): void {
   }
 }
 
+/**
+ * Runs `action` with a new network namespace that has no name and is gone afterwards, also when the process is killed
+ * meanwhile. The action stays where it was; it enters by the reference, and must not await.
+ */
+export function withNewNetns<T>(action: (netns: NetnsRef) => T): T {
+  const home = ffi.open("/proc/thread-self/ns/net", O_RDONLY);
+  try {
+    ffi.unshare(CLONE_NEWNET);
+    let fd: number;
+    try {
+      fd = ffi.open("/proc/thread-self/ns/net", O_RDONLY);
+    } finally {
+      ffi.setns(home, CLONE_NEWNET);
+    }
+    try {
+      return action({ fd });
+    } finally {
+      ffi.close(fd);
+    }
+  } finally {
+    ffi.close(home);
+  }
+}
+
 /** Unbinds and removes /run/netns/NAME; the namespace goes with its last process or socket. Nothing to do is fine. */
 export function deleteNetns(name: string): void {
   const path = netnsPath({ name });

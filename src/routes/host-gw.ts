@@ -1,6 +1,6 @@
 import { explain } from "../lib/errors.ts";
-import type { Family } from "../lib/ip.ts";
-import { isNotFound } from "../linux/errors.ts";
+import type { Family, Ip } from "../lib/ip.ts";
+import { isExists, isNotFound } from "../linux/errors.ts";
 import type { Kernel } from "../linux/kernel.ts";
 import type { Route } from "../linux/route/route.ts";
 import type { PodRoute, RouteProblem } from "./plan.ts";
@@ -24,33 +24,37 @@ export function syncHostGateway(kernel: Kernel, wanted: readonly PodRoute[]): Sy
   const problems: RouteProblem[] = [];
   let changed = 0;
   const actual = kernel.rtnl.routes.list({ protocol: "weft" });
-  const right = new Set<Route>();
-  for (const { dst, gateway, node } of wanted) {
-    const found = actual.find((route) => isSame(route, dst.toString(), gateway.toString()));
-    if (found !== undefined) {
-      right.add(found);
-      continue;
-    }
-    // A replacement could take the place of somebody else's route: only for a route of ours.
-    const own = actual.some((route) => route.dst.equals(dst) && hasDefaultPriority(route));
+  const byDst = Map.groupBy(actual, ({ dst }) => dst.toString());
+  const kept = new Set<Route>();
+  for (const want of wanted) {
+    const there = byDst.get(want.dst.toString()) ?? [];
+    const right = there.find((route) => isSame(route, want.gateway));
+    // What has the same metric gives way to the replacement; where that fails, it is better than nothing.
+    const old = there.find(hasDefaultPriority);
+    if (right !== undefined) kept.add(right);
+    else if (old !== undefined) kept.add(old);
+    if (right !== undefined) continue;
     try {
-      kernel.rtnl.routes[own ? "replace" : "add"]({ dst, gateway, protocol: "weft" });
+      // A replacement could take the place of somebody else's route: only for a route of ours.
+      const { dst, gateway } = want;
+      kernel.rtnl.routes[old === undefined ? "add" : "replace"]({ dst, gateway, protocol: "weft" });
       changed++;
     } catch (error) {
-      problems.push({
-        node,
-        message: `its podCIDR ${dst} cannot be routed by ${gateway}: ${explain(error)}; the nodes must share a link`,
-      });
+      problems.push({ node: want.node, message: refusal(kernel, want, error) });
     }
   }
-  const replaced = new Set(wanted.map(({ dst }) => dst.toString()));
   for (const route of actual) {
-    if (right.has(route)) continue;
-    // The replacement has taken the place of a route with the same metric already.
-    if (replaced.has(route.dst.toString()) && hasDefaultPriority(route)) continue;
-    changed += removeRoute(kernel, route);
+    if (!kept.has(route)) changed += removeRoute(kernel, route);
   }
   return { changed, problems };
+}
+
+function refusal({ rtnl }: Kernel, { dst, gateway }: PodRoute, error: unknown): string {
+  const failed = `its podCIDR ${dst} cannot be routed by ${gateway}`;
+  if (!isExists(error)) return `${failed}: ${explain(error)}; the nodes must share a link`;
+  const other = rtnl.routes.list({ dst }).find(({ protocol }) => protocol !== "weft");
+  const by = other?.gateway === undefined ? "" : ` by ${other.gateway}`;
+  return `${failed}: another's route${by} (protocol ${other?.protocol}) is in the way, remove it`;
 }
 
 /** Removes every route of Weft's protocol; answers how many. */
@@ -60,10 +64,9 @@ export function removeHostGateway(kernel: Kernel): number {
   return removed;
 }
 
-function isSame(route: Route, dst: string, gateway: string): boolean {
+function isSame(route: Route, gateway: Ip): boolean {
   return (
-    route.dst.toString() === dst &&
-    route.gateway?.toString() === gateway &&
+    route.gateway?.equals(gateway) === true &&
     route.type === "unicast" &&
     hasDefaultPriority(route) &&
     !route.flags.includes("dead")

@@ -47,6 +47,15 @@ describe("planRoutes", () => {
       problems: ['0: its podCIDR 10.244.0.0/16 overlaps 10.244.0.0/24 of node "a"'],
     },
     {
+      what: "leaves out a prefix in which another node has its address",
+      nodes: [a, b, node("c", ["172.30.0.0/24", "fd00:3::/64"], ["192.0.2.1", "fd00:30::13"])],
+      routes: ["10.244.1.0/24 via 172.30.0.12", "fd00:2::/64 via fd00:30::12", "fd00:3::/64 via fd00:30::13"],
+      problems: [
+        'c: its podCIDR 172.30.0.0/24 holds the address 172.30.0.11 of node "a"',
+        'c: its podCIDR 172.30.0.0/24 holds the address 172.30.0.12 of node "b"',
+      ],
+    },
+    {
       what: "reports what is no prefix",
       nodes: [a, node("c", ["10.244.3.0"], ["172.30.0.13"])],
       routes: [],

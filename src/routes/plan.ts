@@ -1,6 +1,7 @@
 import type { Node } from "../kube/types.ts";
 import { type Family, Ip } from "../lib/ip.ts";
 import { Prefix } from "../lib/prefix.ts";
+import { Claims } from "./claims.ts";
 
 /** A way to the pods of another node. */
 export interface PodRoute {
@@ -46,39 +47,59 @@ export function nodeAddress(node: Node, family: Family): Ip | undefined {
 
 /**
  * The routes that a node needs so that its pods reach all others: each other node's podCIDRs by that node's address.
- * A prefix that two nodes claim, or that overlaps this node's own, would send packets astray: it goes to the node
- * that comes first by name, and is reported.
+ * What would send packets astray is left out and reported: a prefix that overlaps another node's, which goes to this
+ * node or else to the one that comes first by name, and a prefix in which a node has its address.
  */
 export function planRoutes(
   self: string,
   nodes: readonly Node[],
 ): { routes: PodRoute[]; problems: RouteProblem[] } {
   const problems: RouteProblem[] = [];
-  const routes: PodRoute[] = [];
-  const claimed: { prefix: Prefix; node: string }[] = [];
   const order = (node: Node) => (node.metadata.name === self ? "" : node.metadata.name);
-  for (const node of [...nodes].sort((a, b) => (order(a) < order(b) ? -1 : 1))) {
-    const { name } = node.metadata;
+  const sorted = [...nodes].sort((a, b) => (order(a) < order(b) ? -1 : 1));
+  const claims = new Claims();
+  const wanted: { dst: Prefix; node: Node }[] = [];
+  for (const node of sorted) {
     for (const dst of podCidrs(node, problems)) {
-      const other = claimed.find(({ prefix }) => prefix.overlaps(dst));
-      if (other !== undefined) {
-        problems.push({
-          node: name,
-          message: `its podCIDR ${dst} overlaps ${other.prefix} of node "${other.node}"`,
-        });
-        continue;
+      const { name } = node.metadata;
+      const other = claims.overlapping(dst);
+      if (other === undefined) {
+        claims.add({ prefix: dst, node: name });
+        if (name !== self) wanted.push({ dst, node });
+      } else {
+        const message = `its podCIDR ${dst} overlaps ${other.prefix} of node "${other.node}"`;
+        problems.push({ node: name, message });
       }
-      claimed.push({ prefix: dst, node: name });
-      if (name === self) continue;
-      const gateway = nodeAddress(node, dst.family);
-      if (gateway !== undefined) routes.push({ dst, gateway, node: name });
-      else
-        problems.push({
-          node: name,
-          message: `it has podCIDR ${dst} but no IPv${dst.family} address`,
-          passing: true,
-        });
+    }
+  }
+  const astray = swallowed(sorted, claims, problems);
+  const routes: PodRoute[] = [];
+  for (const { dst, node } of wanted) {
+    if (astray.has(dst.toString())) continue;
+    const { name } = node.metadata;
+    const gateway = nodeAddress(node, dst.family);
+    if (gateway !== undefined) routes.push({ dst, gateway, node: name });
+    else {
+      const message = `it has podCIDR ${dst} but no IPv${dst.family} address`;
+      problems.push({ node: name, message, passing: true });
     }
   }
   return { routes, problems };
+}
+
+/** The podCIDRs in which a node has its address, reported: with a route to them, that node could not be reached. */
+function swallowed(nodes: readonly Node[], claims: Claims, problems: RouteProblem[]): Set<string> {
+  const found = new Set<string>();
+  for (const node of nodes) {
+    for (const address of [nodeAddress(node, 4), nodeAddress(node, 6)]) {
+      const claim = address && claims.overlapping(Prefix.host(address));
+      if (claim === undefined) continue;
+      found.add(claim.prefix.toString());
+      problems.push({
+        node: claim.node,
+        message: `its podCIDR ${claim.prefix} holds the address ${address} of node "${node.metadata.name}"`,
+      });
+    }
+  }
+  return found;
 }

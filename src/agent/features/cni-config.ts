@@ -1,87 +1,104 @@
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Node } from "../../kube/types.ts";
-import { explain, WeftError } from "../../lib/errors.ts";
+import { explain } from "../../lib/errors.ts";
 import type { Prefix } from "../../lib/prefix.ts";
-import { pluginExecutable } from "../../lib/self.ts";
 import { isNotFound } from "../../linux/errors.ts";
 import type { Kernel } from "../../linux/kernel.ts";
+import { type TableRef, Transaction } from "../../linux/nftables/index.ts";
+import { tableName } from "../../plugins/masquerade-names.ts";
 import { pluginNames } from "../../plugins/names.ts";
 import { ReconcileLoop } from "../../reconcile/loop.ts";
-import { nodeAddress, podCidrs, type RouteProblem } from "../../routes/plan.ts";
+import { nodeAddress } from "../../routes/plan.ts";
 import { conflist, conflistName, networkName } from "../cni/conflist.ts";
-import { installPlugins, uninstallPlugins, writeAtomically } from "../cni/install.ts";
+import { removeWritten, uninstallPlugins, writeAtomically } from "../cni/install.ts";
+import { PluginFolder } from "../cni/plugins.ts";
+import { judgePodCidrs } from "../cni/pod-cidrs.ts";
 import { preflight } from "../cni/preflight.ts";
 import type { AgentContext, Feature } from "../feature.ts";
+import { onNodes } from "../nodes.ts";
+import { aborted, checkInterval, repeat } from "../timing.ts";
 
-const self = "cni-config";
 /** Pods get networks only when these can carry their traffic. */
 const needed = ["routes", "masquerade"];
 
 /**
  * Installs the plugins and tells the runtime of the network, by 10-weft.conflist, once all that the file promises
- * works: the node has podCIDRs, the kernel has what it takes, the plugins start, and routes are in place.
+ * works: the node has podCIDRs that are its alone, the kernel has what it takes, the plugins start, and routes are in
+ * place. A file that is there stays, whatever comes: the runtime goes on with what was last known.
  */
 export const cniConfig: Feature = {
-  name: self,
+  name: "cni-config",
 
   async run(context) {
-    const { clock, config, informers, report, signal } = context;
+    const { clock, config, informers, log, report, signal } = context;
     const nodes = informers.nodes();
-    let installed = false;
+    const plugins = new PluginFolder(config);
+    let tried = false;
     const loop = new ReconcileLoop(
-      () => {
-        if (!installed) {
-          preflight();
-          installPlugins(pluginExecutable(), config.cniBinDir, pluginNames, config.cniInstall);
-          checkPlugin(join(config.cniBinDir, "bridge"));
-          installed = true;
-        }
-        const waits = waitsFor(context, nodes.get({ name: context.nodeName }), nodes.hasSynced);
-        if (typeof waits === "string") report("starting", waits);
-        else writeConflist(context, waits);
+      async () => {
+        if (!tried) preflight(config.clusterCidrs.map(({ family }) => family));
+        tried = true;
+        const installed = await plugins.ensure();
+        if (installed > 0) log.info("Installed the plugins", { folder: config.cniBinDir, files: installed });
+        if (signal.aborted) return;
+        const cidrs = podCidrsOrWait(context);
+        if (typeof cidrs === "string") report("starting", cidrs);
+        else writeConflist(context, cidrs);
       },
       { clock, signal, onError: (error) => report("failing", explain(error)) },
     );
-    const stops = [
-      nodes.on({ add: loop.triggered, update: loop.triggered, delete: loop.triggered }),
-      context.onReport(loop.triggered),
-    ];
+    let standing = standingOf(context);
+    const follow = () => {
+      const now = standingOf(context);
+      if (now === standing) return;
+      standing = now;
+      loop.trigger();
+    };
+    const stops = [onNodes(nodes, loop.triggered), context.onReport(follow)];
     loop.trigger();
-    await new Promise<void>((resolve) => {
-      if (signal.aborted) resolve();
-      signal.addEventListener("abort", () => resolve(), { once: true });
-    });
+    repeat(context, checkInterval, loop.triggered);
+    await aborted(signal);
     for (const stop of stops) stop();
   },
 
   async cleanup({ config, kernel, log }) {
-    rmSync(join(config.cniConfDir, conflistName), { force: true });
-    uninstallPlugins(config.cniBinDir, pluginNames);
-    removeBridge(kernel, config.bridge);
-    rmSync(join(config.ipamDir, networkName), { recursive: true, force: true });
-    log.info("Removed the CNI configuration, the plugins, the bridge and the leases");
+    const path = join(config.cniConfDir, conflistName);
+    if (removeWritten(path)) log.info("Removed the network configuration", { path });
+    const files = uninstallPlugins(config.cniBinDir, pluginNames);
+    if (files > 0) log.info("Removed the plugins", { folder: config.cniBinDir, files });
+    if (removeBridge(kernel, config.bridge))
+      log.info("Removed the bridge and the pods' links", { bridge: config.bridge });
+    if (removeTable(kernel)) log.info("Removed the plugins' table from nftables", { table: tableName });
+    const leases = join(config.ipamDir, networkName);
+    if (!existsSync(leases)) return;
+    rmSync(leases, { recursive: true });
+    log.info("Removed the leases", { folder: leases });
   },
 };
 
-/** What still stands against pods, or the node's podCIDRs. */
-function waitsFor(context: AgentContext, node: Node | undefined, listed: boolean): Prefix[] | string {
-  const { nodeName } = context;
-  if (!listed) return "waiting for the API server to list the nodes";
-  if (node === undefined)
-    return `waiting for the Node object "${nodeName}": is --node right, does its kubelet run?`;
-  const problems: RouteProblem[] = [];
-  const cidrs = podCidrs(node, problems);
-  const [problem] = problems;
-  if (problem !== undefined) throw new WeftError("pod-cidr", `node "${nodeName}": ${problem.message}`);
-  if (cidrs.length === 0) {
-    return `waiting for podCIDRs of node "${nodeName}": the controller allocates them from its --cluster-cidr, which must have room`;
-  }
+/** The node's podCIDRs, or what still stands against pods. */
+function podCidrsOrWait(context: AgentContext): Prefix[] | string {
+  const { config, informers, kernel, nodeName } = context;
+  const nodes = informers.nodes();
+  if (!nodes.hasSynced) return "waiting for the API server to list the nodes";
+  const names = new Map(kernel.rtnl.links.list().map(({ index, name }) => [index, name]));
+  const links = kernel.rtnl.addresses
+    .list()
+    .map(({ address, link }) => ({ link: names.get(link) ?? "", prefix: address }))
+    .filter(({ link }) => link !== config.bridge);
+  const { clusterCidrs } = config;
+  const cidrs = judgePodCidrs({ nodeName, nodes: nodes.list(), clusterCidrs, links });
+  if (typeof cidrs === "string") return cidrs;
+  const waits = standingOf(context);
+  return waits === "" ? cidrs : `waiting for ${waits}`;
+}
+
+/** The features that are needed and do not work yet, of those that run at all. */
+function standingOf(context: AgentContext): string {
   const states = context.states();
-  for (const name of needed) {
-    if (states.get(name) !== undefined && states.get(name)?.state !== "ready") return `waiting for ${name}`;
-  }
-  return cidrs;
+  const works = (name: string) => ["ready", "degraded", undefined].includes(states.get(name)?.state);
+  return needed.filter((name) => !works(name)).join(" and ");
 }
 
 function writeConflist(context: AgentContext, cidrs: Prefix[]): void {
@@ -97,33 +114,21 @@ function writeConflist(context: AgentContext, cidrs: Prefix[]): void {
   report("ready", `${path} with ${cidrs.join(" and ")}`);
 }
 
-/** The MTU of the link that has the node's address, in bytes: pods' packets leave by it as they are. */
+/**
+ * The MTU of the link that has the node's address, in bytes, else of the default route's: pods' packets leave by it as
+ * they are.
+ */
 function nodeLinkMtu({ rtnl }: Kernel, node: Node | undefined): number {
   const wanted = node === undefined ? [] : [nodeAddress(node, 4), nodeAddress(node, 6)];
   const found = rtnl.addresses.list().find(({ address }) => wanted.some((ip) => ip?.equals(address.ip)));
-  return found === undefined ? 1500 : rtnl.links.get(found.link).mtu;
+  const link = found?.link ?? rtnl.routes.list().find(({ dst, oif }) => dst.length === 0 && oif)?.oif;
+  return link === undefined ? 1500 : rtnl.links.get(link).mtu;
 }
 
-function checkPlugin(executable: string): void {
-  const { exitCode, stdout, stderr } = Bun.spawnSync([executable], {
-    env: { CNI_COMMAND: "VERSION" },
-    stdin: new TextEncoder().encode('{"cniVersion":"1.0.0"}'),
-    timeout: 10_000,
-  });
-  if (exitCode === 0 && stdout.includes("supportedVersions")) return;
-  throw new WeftError(
-    "plugin-broken",
-    `the plugin executable "${executable}" does not work: ${stderr || stdout}`,
-    {
-      remedy: "Install it again; it must be of this machine's architecture",
-    },
-  );
-}
-
-/** Removes the bridge and the pods' links at it. */
-function removeBridge({ rtnl }: Kernel, bridge: string): void {
+/** Removes the bridge and the pods' links at it; false where there is none. */
+function removeBridge({ rtnl }: Kernel, bridge: string): boolean {
   const link = rtnl.links.find(bridge);
-  if (link?.kind !== "bridge") return;
+  if (link?.kind !== "bridge") return false;
   for (const port of rtnl.links.list({ master: bridge })) {
     if (port.kind !== "veth") continue;
     try {
@@ -133,4 +138,17 @@ function removeBridge({ rtnl }: Kernel, bridge: string): void {
     }
   }
   rtnl.links.delete(link.index);
+  return true;
+}
+
+/** Removes the port mappings and masquerading of the plugins; false where there are none. */
+function removeTable({ nft }: Kernel): boolean {
+  const table: TableRef = { family: "inet", name: tableName };
+  try {
+    nft.apply(new Transaction(table).delete({ kind: "table", ...table }));
+    return true;
+  } catch (error) {
+    if (!isNotFound(error)) throw error;
+    return false;
+  }
 }

@@ -5,9 +5,11 @@ import type { Ip } from "../../lib/ip.ts";
 import { Prefix } from "../../lib/prefix.ts";
 import { isExists, isNotFound } from "../../linux/errors.ts";
 import type { Kernel } from "../../linux/kernel.ts";
+import type { Address } from "../../linux/route/address.ts";
 import { RTPROT_WEFT } from "../../linux/route/route.ts";
 import { ReconcileLoop } from "../../reconcile/loop.ts";
 import type { AgentContext, Feature } from "../feature.ts";
+import { aborted, followKernel } from "../timing.ts";
 
 const port = 53;
 const link = "lo";
@@ -31,47 +33,42 @@ export const dns: Feature = {
     registerMetrics(context, server, zone);
     const loop = new ReconcileLoop(
       async () => {
+        removeAddresses(kernel, (address) => isOwn(address) && !isOneOf(config.clusterDns, address));
+        const failures: unknown[] = [];
         for (const address of config.clusterDns) {
-          addAddress(kernel, address);
-          const endpoint = { address: String(address), port };
-          const listening = server.listening.some((each) => each.address === endpoint.address);
-          if (!listening) await server.listen(endpoint);
+          await serve(kernel, server, address).catch((error) => failures.push(error));
         }
+        if (failures.length > 0) throw failures[0];
         report("ready", `answers at ${config.clusterDns.join(" and ")}`);
       },
       { clock, signal, onError: (error) => report("failing", explain(error)) },
     );
     report("starting", "waiting for the API server to list Services and EndpointSlices");
     // Answers before the first list would deny names that exist.
-    await synced.catch(() => {});
+    await Promise.race([synced, aborted(signal)]).catch(() => {});
     if (!signal.aborted) loop.trigger();
-    const monitor = kernel.rtnl.monitor("addresses");
-    signal.addEventListener("abort", () => void monitor.close(), { once: true });
-    for await (const event of monitor) {
-      if (signal.aborted) break;
+    await followKernel(context, ["addresses"], (event) => {
       const lost = event.object === "address" && event.action === "delete";
-      if (event.object === "overrun" || (lost && isOurs(config.clusterDns, event.address.address)))
-        loop.trigger();
-    }
+      if (event.object === "overrun" || (lost && isOneOf(config.clusterDns, event.address))) loop.trigger();
+    });
     server.close();
   },
 
   async cleanup({ config, kernel, log }) {
-    for (const address of config.clusterDns) {
-      try {
-        kernel.rtnl.addresses.delete({ link, address: Prefix.host(address) });
-        log.info("Removed the DNS address", { address: String(address) });
-      } catch (error) {
-        if (!isNotFound(error)) throw error;
-      }
-    }
+    const removed = removeAddresses(kernel, (address, marked) =>
+      marked ? isOwn(address) : isOneOf(config.clusterDns, address),
+    );
+    for (const address of removed) log.info("Removed the DNS address", { address });
   },
 };
 
-const isOurs = (addresses: readonly Ip[], lost: Prefix) =>
-  addresses.some((address) => address.equals(lost.ip));
+const isOwn = ({ protocol }: Address) => protocol === RTPROT_WEFT;
 
-function addAddress({ rtnl }: Kernel, address: Ip): void {
+const isOneOf = (addresses: readonly Ip[], { address }: Address) =>
+  addresses.some((each) => each.equals(address.ip));
+
+/** Takes an address, and answers there. Does nothing where it is so already. */
+async function serve({ rtnl }: Kernel, server: DnsServer, address: Ip): Promise<void> {
   try {
     rtnl.addresses.add({
       link,
@@ -83,6 +80,32 @@ function addAddress({ rtnl }: Kernel, address: Ip): void {
   } catch (error) {
     if (!isExists(error)) throw error;
   }
+  const endpoint = { address: String(address), port };
+  const listening = server.listening.some((each) => each.address === endpoint.address);
+  if (!listening) await server.listen(endpoint);
+}
+
+/**
+ * Removes addresses of the loopback link. The test is told whether this kernel keeps who made an address (IFA_PROTO,
+ * since Linux 5.18: its own 127.0.0.1 shows it). Answers which were removed.
+ */
+function removeAddresses(
+  { rtnl }: Kernel,
+  isMeant: (address: Address, marked: boolean) => boolean,
+): string[] {
+  const all = rtnl.addresses.list({ link });
+  const marked = all.some(({ protocol }) => protocol !== undefined);
+  const removed: string[] = [];
+  for (const found of all) {
+    if (!isMeant(found, marked)) continue;
+    try {
+      rtnl.addresses.delete({ link, address: found.address });
+      removed.push(found.address.ip.toString());
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+    }
+  }
+  return removed;
 }
 
 function forwarding({ config }: AgentContext): { upstreams: readonly string[]; resolvConf?: string } {

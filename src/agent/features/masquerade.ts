@@ -6,9 +6,8 @@ import { ReconcileLoop } from "../../reconcile/loop.ts";
 import { MasqueradeDriver } from "../../services/masquerade.ts";
 import { tryPrefix } from "../../services/prefixes.ts";
 import type { AgentContext, Feature } from "../feature.ts";
-
-/** How often the table is looked at for changes by others, in milliseconds. */
-const CHECK_INTERVAL = 60_000;
+import { onNodes } from "../nodes.ts";
+import { aborted, checkInterval, repeat } from "../timing.ts";
 
 /** Gives pods' traffic that leaves the cluster the node's address; pods and nodes among themselves keep theirs. */
 export const masquerade: Feature = {
@@ -42,9 +41,9 @@ export const masquerade: Feature = {
     );
     report("starting", "waiting for the API server to list the nodes");
     await Promise.race([nodes.synced, aborted(signal)]).catch(() => {});
-    nodes.on({ add: loop.triggered, update: loop.triggered, delete: loop.triggered });
+    onNodes(nodes, loop.triggered);
     loop.trigger();
-    repeat(context, CHECK_INTERVAL, () => {
+    repeat(context, checkInterval, () => {
       check = true;
       loop.trigger();
     });
@@ -77,25 +76,4 @@ function exceptions({ config }: AgentContext, nodes: readonly Node[]): Prefix[] 
     ...config.nonMasqueradeCidrs,
     ...nodes.flatMap(nodeAddresses).map((ip) => Prefix.host(ip)),
   ];
-}
-
-/** Calls back again and again until the agent stops. */
-export function repeat({ clock, signal }: AgentContext, interval: number, callback: () => void): void {
-  let cancel = () => {};
-  const next = () => {
-    cancel = clock.after(interval, () => {
-      callback();
-      next();
-    });
-  };
-  next();
-  signal.addEventListener("abort", () => cancel(), { once: true });
-}
-
-/** Resolves when the agent stops. */
-export function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener("abort", () => resolve(), { once: true });
-  });
 }

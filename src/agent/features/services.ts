@@ -6,10 +6,9 @@ import { ReconcileLoop } from "../../reconcile/loop.ts";
 import { removeServices, ServicesDriver } from "../../services/driver.ts";
 import { ServiceTable } from "../../services/table.ts";
 import type { AgentContext, Feature } from "../feature.ts";
-import { aborted, nodeAddresses, podPrefixes, repeat } from "./masquerade.ts";
+import { aborted, checkInterval, repeat } from "../timing.ts";
+import { nodeAddresses, podPrefixes } from "./masquerade.ts";
 
-/** How often the table is looked at for changes by others, in milliseconds. */
-const CHECK_INTERVAL = 60_000;
 /** After a write, changes are gathered for so many times its duration: what is left of the processor is for others. */
 const PAUSE_FACTOR = 4;
 const PAUSE_MIN = 1;
@@ -62,7 +61,7 @@ export const services: Feature = {
     follow(context, table, driver, loop.triggered);
     log.debug("Services are known", { services: table.size });
     loop.trigger();
-    repeat(context, CHECK_INTERVAL, () => {
+    repeat(context, checkInterval, () => {
       state.checking = true;
       loop.trigger();
     });
