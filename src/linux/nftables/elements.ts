@@ -6,15 +6,7 @@ import type { elementAttributes } from "./messages.ts";
 import type { Element, NftMap, NftSet, Values, Verdict } from "./model.ts";
 import { compareBytes, predecessor, successor } from "./ranges.ts";
 import { elementComment, readComment } from "./userdata.ts";
-import {
-  decodeRange,
-  decodeValue,
-  encodeRange,
-  encodeValue,
-  type Layout,
-  layoutOf,
-  writeValue,
-} from "./values.ts";
+import { decodeRange, decodeValue, encodeRange, type Layout, layoutOf, writeValue } from "./values.ts";
 
 const NFTA_LIST_ELEM = 1;
 const NFTA_SET_ELEM_KEY = 1;
@@ -67,7 +59,9 @@ export class ElementCodec {
     if (element.key === CATCHALL_KEY) {
       writeU32(writer, NFTA_SET_ELEM_FLAGS, CATCHALL);
     } else if (!this.#interval) {
-      this.#writePlainKey(writer, element.key);
+      const outer = writer.beginNested(NFTA_SET_ELEM_KEY);
+      writeLaidOut(writer, this.#key, element.key);
+      writer.end(outer);
     } else {
       const [from, to] = encodeRange(this.#key, element.key);
       writeBytes(writer, NFTA_SET_ELEM_KEY, from);
@@ -102,12 +96,6 @@ export class ElementCodec {
     writer.bytes.set(bytes, at);
     writeValue(this.#key, key, writer.bytes, at + keyAt);
     if (this.#data !== undefined) writeValue(this.#data, value as Values, writer.bytes, at + dataAt);
-  }
-
-  #writePlainKey(writer: Writer, key: Values): void {
-    const outer = writer.beginNested(NFTA_SET_ELEM_KEY);
-    writeLaidOut(writer, this.#key, key);
-    writer.end(outer);
   }
 
   #writeRest(writer: Writer, element: Element): void {
@@ -205,11 +193,6 @@ export class ElementCodec {
     if (!(value instanceof Uint8Array)) return value;
     if (this.#data === undefined) throw new MalformedMessage("a value in a verdict map");
     return decodeValue(this.#data, value);
-  }
-
-  /** The bytes of a key, for looking for an element of a set without intervals. */
-  keyBytes(element: Element): Uint8Array {
-    return encodeValue(this.#key, element.key);
   }
 }
 

@@ -1,4 +1,4 @@
-import { littleEndian, type Schema, type Type } from "../netlink/codec.ts";
+import { type Fields, littleEndian, type Schema, type Type } from "../netlink/codec.ts";
 
 const NLA_HEADER = 4;
 const NLA_TYPE_MASK = 0x3fff;
@@ -7,7 +7,6 @@ const NLA_TYPE_MASK = 0x3fff;
 interface Step {
   number: number;
   index: number;
-  payload: Uint8Array;
 }
 
 /** The attributes around an offset (from the start of `bytes`), from the outermost to the one that begins there. */
@@ -32,46 +31,35 @@ function steps(bytes: Uint8Array, offset: number): Step[] {
     if (inside === undefined) return found;
     const length = view.getUint16(inside, littleEndian);
     const number = view.getUint16(inside + 2, littleEndian) & NLA_TYPE_MASK;
-    found.push({ number, index, payload: bytes.subarray(inside + NLA_HEADER, inside + length) });
+    found.push({ number, index });
     if (inside === offset) return found;
     [start, end] = [inside + NLA_HEADER, inside + length];
   }
 }
 
 /**
- * The name of the attribute that begins at an offset of a message's attributes, such as "expressions[2].lookup.set",
- * and the place of the element that it belongs to, if any.
+ * The name of the attribute that begins at an offset of a message's attributes, such as "chain", "hook.priority" or
+ * "expressions[2]", and the place of the element that it belongs to, if any.
  */
 export function nameAttribute(
   bytes: Uint8Array,
   offset: number,
   schema: Type<unknown>,
 ): { path: string; element: number | undefined } {
-  const path: string[] = [];
-  let element: number | undefined;
-  let type: Type<unknown> | undefined = schema;
+  let path = "";
+  let fields = fieldsOf(schema);
   for (const { number, index } of steps(bytes, offset)) {
-    const fields: Record<string, readonly [number, Type<unknown>]> = fieldsOf(type);
     const field = Object.entries(fields).find(([, [candidate]]) => candidate === number);
     if (field === undefined) {
-      // Inside of a list: the place counts, not the number.
-      if (path.length === 0) break;
-      path[path.length - 1] += `[${index}]`;
-      if (path.length === 1 && path[0]?.startsWith("elements[")) element = index;
-      type = undefined;
-      continue;
+      // Inside of a list, where the place counts and not the number; what is further down has no name of its own.
+      return path === "" ? { path, element: undefined } : { path: `${path}[${index}]`, element: index };
     }
-    path.push(field[0]);
-    type = field[1][1];
+    path += path === "" ? field[0] : `.${field[0]}`;
+    fields = fieldsOf(field[1][1]);
   }
-  return { path: path.join("."), element };
+  return { path, element: undefined };
 }
 
-function fieldsOf(type: Type<unknown> | undefined): Record<string, readonly [number, Type<unknown>]> {
-  return type !== undefined && "fields" in type
-    ? ((type as Schema<Record<string, readonly [number, Type<unknown>]>>).fields as Record<
-        string,
-        readonly [number, Type<unknown>]
-      >)
-    : {};
+function fieldsOf(type: Type<unknown>): Fields {
+  return "fields" in type ? (type as Schema<Fields>).fields : {};
 }

@@ -1,3 +1,4 @@
+import { InvalidInput } from "../../lib/errors.ts";
 import { dataTypes, type TypeSpec } from "./datatypes.ts";
 import type { Element, NftMap, NftSet } from "./model.ts";
 import { layoutOf } from "./values.ts";
@@ -41,7 +42,14 @@ export function decodeUserData(bytes: Uint8Array): Map<number, Uint8Array> {
   return entries;
 }
 
-const textValue = (text: string): Uint8Array => encoder.encode(`${text}\0`);
+/** As nft has it (NFTNL_UDATA_COMMENT_MAXLEN). */
+const COMMENT_MAX = 128;
+
+function textValue(text: string): Uint8Array {
+  const bytes = encoder.encode(`${text}\0`);
+  if (bytes.length <= COMMENT_MAX && !text.includes("\0")) return bytes;
+  throw new InvalidInput("comment", text, `is longer than ${COMMENT_MAX - 1} bytes or holds a zero`);
+}
 
 function readText(bytes: Uint8Array | undefined): string | undefined {
   if (bytes === undefined) return undefined;
