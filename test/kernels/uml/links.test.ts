@@ -4,7 +4,6 @@
  *     in a namespace of the guest:  up0 (dummy), weft0 of each kind, on or beside it
  */
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { Ip } from "../../../src/lib/ip.ts";
 import { type Kernel, openKernel } from "../../../src/linux/kernel.ts";
 import { createNetns, deleteNetns } from "../../../src/linux/netns.ts";
 import type { NewLink } from "../../../src/linux/route/link.ts";
@@ -32,8 +31,8 @@ function byIp(link: string): { info_kind: string; info_data?: Record<string, unk
   return JSON.parse(stdout.toString())[0].linkinfo;
 }
 
-const remote = Ip.parse("192.0.2.2");
-const tunnel = { local: Ip.parse("192.0.2.1"), remote, ttl: 64 };
+const remote = "192.0.2.2";
+const tunnel = { local: "192.0.2.1", remote, ttl: 64 };
 const tunnelInfo = { local: "192.0.2.1", remote: "192.0.2.2", ttl: 64 };
 
 test.each<[NewLink, Record<string, unknown>]>([
