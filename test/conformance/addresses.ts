@@ -165,8 +165,14 @@ export function addressConformance(flavour: Flavour): void {
         "10.0.0.1/24 global permanent",
         "10.0.0.2/24 global secondary permanent",
       ]);
+      const local = rtnl.routes.list({ family: 4, table: 255, oif: "a", type: "local" });
+      expect(local.map((route) => `${route.dst} src ${route.src}`)).toEqual([
+        "10.0.0.1/32 src 10.0.0.1",
+        "10.0.0.2/32 src 10.0.0.1",
+      ]);
       rtnl.addresses.delete({ link: "a", address: "10.0.0.1/24" });
       expect(rtnl.addresses.list({ link: "a" })).toEqual([]);
+      expect(rtnl.routes.list({ family: 4, table: "all" })).toEqual([]);
     });
 
     test("to replace is to add, and may be repeated", () => {

@@ -92,7 +92,9 @@ function routesOf(link: FakeLink, address: Address): Route[] {
     if (flags.includes("noprefixroute") || link.own.loopback) return [local];
     return [local, { ...more, type: "unicast", dst: prefix, table: 254, priority: address.metric ?? 256 }];
   }
-  const src = own.ip;
+  // Packets to a secondary address are answered from the first of its prefix.
+  const first = link.namespace.addresses.find((one) => samePrefix(one, address));
+  const src = (flags.includes("secondary") && first?.address.ip) || own.ip;
   const routes: Route[] = [
     { ...common, type: "local", dst: Prefix.host(own.ip), table: 255, scope: "host", src },
   ];

@@ -355,6 +355,7 @@ export class Rtnl {
     return this.#driver.monitor(topics);
   }
 
+  /** Closes the socket. A later use opens another. */
   close(): void {
     this.#driver.close();
   }
