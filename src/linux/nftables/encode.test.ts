@@ -65,7 +65,7 @@ test.each([
   [
     "a hook that there is not",
     { ...chain, table: { family: "arp", name: "t" }, hook: "ingress" },
-    "of family arp",
+    "is not a base chain",
   ],
   [
     "intervals of marks",
