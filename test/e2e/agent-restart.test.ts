@@ -10,8 +10,9 @@ import { lstatSync, readdirSync } from "node:fs";
 import { join as pathOf } from "node:path";
 import { resources } from "../../src/kube/types.ts";
 import type { RtnlEvent } from "../../src/linux/route/monitor.ts";
+import { weftTable } from "../../src/reconcile/table-part.ts";
 import { join, Namespace } from "../kernel/services-fixture.ts";
-import { type Agent, countersOf, type Host, TestCluster } from "../lib/agent.ts";
+import { type Agent, countersOf, eventually, type Host, TestCluster } from "../lib/agent.ts";
 import { needs, testWith } from "../lib/needs.ts";
 import { service, slice } from "../lib/services.ts";
 import { type Stream, serveUdp, tcpStream, udpStream } from "../lib/streams.ts";
@@ -156,3 +157,117 @@ describe.each(["SIGTERM", "SIGKILL"] as const)("after %s", (signal) => {
     40_000,
   );
 });
+
+kernelTest(
+  "what changed in the API while the agent was away is made so",
+  async () => {
+    const routes = () =>
+      node.kernel.rtnl.routes
+        .list({ protocol: "weft" })
+        .map(({ dst, gateway }) => `${dst} via ${gateway}`)
+        .sort();
+    const endpoints = () =>
+      (
+        node.kernel.nft.dump(weftTable).sets.find(({ name }) => name === "services-endpoints4")?.elements ??
+        []
+      )
+        .map(({ key, data }) => [key, data].flat().join(" "))
+        .filter((text) => text.startsWith("10.96.0.60"));
+    await cluster.node("node-3", ["10.244.3.0/24"], ["172.30.0.13"]);
+    await cluster.node("node-4", ["10.244.4.0/24"], ["172.30.0.14"]);
+    await cluster.client.create(resources.services, service("late", ["10.96.0.60"], ["80"]));
+    await cluster.client.create(
+      resources.endpointSlices,
+      slice("late", "late", ["10.244.2.8", "10.244.2.9"]),
+    );
+    await eventually(
+      () => `routes ${routes()}`,
+      () => routes().length === 4,
+    );
+    await eventually(
+      () => `endpoints ${endpoints()}`,
+      () => endpoints().length === 2,
+    );
+    await agent.stop();
+
+    const { client } = cluster;
+    await client.delete(resources.nodes, { name: "node-3" });
+    await cluster.setAddresses({ metadata: { name: "node-4" } }, ["172.30.0.99"]);
+    await cluster.node("node-5", ["10.244.5.0/24"], ["172.30.0.15"]);
+    const lateSlice = await client.get(resources.endpointSlices, { namespace: "default", name: "late" });
+    const { endpoints: had = [] } = lateSlice;
+    await client.update(resources.endpointSlices, { ...lateSlice, endpoints: had.slice(1) });
+    await client.delete(resources.services, { namespace: "default", name: "echo" });
+
+    agent.start();
+    await agent.isReady();
+    await eventually(
+      () => `routes ${routes()}`,
+      () =>
+        Bun.deepEquals(routes(), [
+          "10.244.2.0/24 via 172.30.0.12",
+          "10.244.4.0/24 via 172.30.0.99",
+          "10.244.5.0/24 via 172.30.0.15",
+          "fd00:10:244:2::/64 via fd00:30::12",
+        ]),
+    );
+    expect(endpoints()).toEqual(["10.96.0.60 tcp 80 0 10.244.2.9 8080"]);
+    expect(node.output("nft", "list", "table", "inet", "weft")).not.toContain("10.96.0.50");
+  },
+  30_000,
+);
+
+/** All that the agent makes, as text. */
+function made(): string {
+  return [
+    node.output("ip", "route", "show", "table", "all", "proto", "119"),
+    node.output("ip", "-6", "route", "show", "table", "all", "proto", "119"),
+    node.output("ip", "-o", "address", "show", "dev", "lo"),
+    // A set's elements are listed in the order of hashes.
+    node
+      .output("nft", "list", "table", "inet", "weft")
+      .split(/[\s,]+/)
+      .sort()
+      .join(" "),
+    node.output("ls", "-lR", "--time-style=+", agent.confDir, agent.binDir),
+  ].join("\n");
+}
+
+kernelTest(
+  "an agent that is killed again and again while it begins ends where an undisturbed one does",
+  async () => {
+    const stopAndCleanUp = async () => {
+      await agent.stop();
+      expect(agent.cleanup().status).toBe(0);
+    };
+    await stopAndCleanUp();
+    agent.start();
+    await agent.isReady();
+    const whole = made();
+    await stopAndCleanUp();
+    for (const deed of [
+      "Agent starts",
+      "Routes written",
+      "Masquerade written",
+      "Installed the plugins",
+      "Wrote the",
+    ]) {
+      const known = agent.log().length;
+      agent.start();
+      await eventually(
+        () => `the agent does not log "${deed}"`,
+        () =>
+          agent
+            .log()
+            .slice(known)
+            .some(({ message }) => message.startsWith(deed)),
+      );
+      await agent.stop("SIGKILL");
+      agent.start();
+      await agent.isReady();
+      expect(made()).toBe(whole);
+      await stopAndCleanUp();
+    }
+  },
+  40_000,
+);

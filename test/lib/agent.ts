@@ -401,9 +401,13 @@ export class Agent {
     return this.host.run([this.#program, "agent", "cleanup", ...this.args]);
   }
 
-  /** Attaches a new namespace as the runtime would, by what the agent has installed; eth0 has the addresses returned. */
-  attach(pod: Namespace): string[] {
-    const { status, stdout, stderr } = this.#cni("add", pod);
+  /**
+   * Attaches a new namespace as the runtime would, by what the agent has installed; eth0 has the addresses returned.
+   * `capabilities` is such as `{ portMappings: [...] }`.
+   */
+  attach(pod: Namespace, capabilities: object = {}): string[] {
+    const given = ["--capabilities", JSON.stringify(capabilities)];
+    const { status, stdout, stderr } = this.#cni("add", pod, ...given);
     if (status !== 0) throw new Error(`cni add: ${stderr}${stdout}`);
     const { ips } = JSON.parse(stdout) as { ips: { address: string }[] };
     return ips.map(({ address }) => address.split("/")[0] as string);
@@ -414,8 +418,17 @@ export class Agent {
     if (status !== 0) throw new Error(`cni del: ${stderr}${stdout}`);
   }
 
-  #cni(verb: string, pod: Namespace) {
+  #cni(verb: string, pod: Namespace, ...options: string[]) {
     const dirs = ["--conf-dir", this.confDir, "--path", this.binDir, "--cache-dir", `${this.ipamDir}-cache`];
-    return this.host.run([weft, "cni", verb, "weft", netnsPath({ name: pod.name }), "--json", ...dirs]);
+    return this.host.run([
+      weft,
+      "cni",
+      verb,
+      "weft",
+      netnsPath({ name: pod.name }),
+      "--json",
+      ...dirs,
+      ...options,
+    ]);
   }
 }
