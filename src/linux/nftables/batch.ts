@@ -73,10 +73,10 @@ export class Batch {
     const echoes = this.#options.report === true ? 4 * writer.length : 0;
     const room = Math.max(writer.length + 1024, this.#messages.length * ANSWER + echoes);
     if (room > DEFAULT_BUFFER) socket.resize(room);
-    this.#send(socket, writer);
+    this.#talk(writer.length, () => socket.send(writer));
     const refusals: Refusal[] = [];
     for (;;) {
-      for (const answer of socket.receive()) {
+      for (const answer of this.#talk(writer.length, () => socket.receive())) {
         if (answer.seq < seq || answer.seq > last) continue;
         const sent = this.#messages[answer.seq - seq - 1];
         if (!isErrorMessage(answer)) {
@@ -95,13 +95,14 @@ export class Batch {
     }
   }
 
-  #send(socket: NetlinkSocket, writer: Writer): void {
+  /** Does something with the socket; what the kernel says against it is said of the transaction. */
+  #talk<T>(bytes: number, action: () => T): T {
     try {
-      socket.send(writer);
+      return action();
     } catch (error) {
       if (!(error instanceof KernelError)) throw error;
       const { family, name } = this.#transaction.table;
-      const subject = `of ${writer.length} bytes to table ${family} ${name}`;
+      const subject = `of ${bytes} bytes to table ${family} ${name}`;
       const details = { cause: error, ...remedyFor(error.errno) };
       throw new NftError("apply transaction", subject, error.errno, details);
     }

@@ -76,7 +76,7 @@ export class Nftables implements NftablesApi {
     for (;;) {
       const batch = new Batch(transaction, messages, options);
       if (messages.length === 0) return batch.applied();
-      const refusals = batch.exchange(this.#open, this.#writer);
+      const refusals = this.#exchange(batch);
       if (refusals.length === 0) return batch.applied();
       if (this.#destroy && refusals.some(isUnknownMessage)) {
         this.#destroy = false;
@@ -87,6 +87,16 @@ export class Nftables implements NftablesApi {
         const absent = new Set(refusals.map((refusal) => refusal.message));
         messages = messages.filter((candidate) => !absent.has(candidate));
       }
+    }
+  }
+
+  #exchange(batch: Batch): Refusal[] {
+    try {
+      return batch.exchange(this.#open, this.#writer);
+    } catch (error) {
+      // What the kernel may still have queued would stand in the way of the next answers.
+      this.close();
+      throw error;
     }
   }
 
