@@ -117,8 +117,10 @@ export function countersOf(at: Namespace): Map<string, number> {
 }
 
 export interface ClusterOptions {
+  /** Of hosts and Services; both where not given. */
   families?: readonly (4 | 6)[];
-  api?: ApiServerOptions;
+  /** A file in the cluster's folder for the API server's objects, which then outlive it. */
+  dataFile?: string;
 }
 
 /** The wire, the API server and the hosts. */
@@ -148,7 +150,7 @@ export class TestCluster {
         port: 6443,
         within: (open) => inNetns({ name: this.wire.name }, open),
       },
-      ...options.api,
+      ...(options.dataFile === undefined ? {} : { dataFile: join(this.dir, options.dataFile) }),
     };
   }
 

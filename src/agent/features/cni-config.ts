@@ -34,6 +34,7 @@ export const cniConfig: Feature = {
     const { clock, config, informers, log, report, signal } = context;
     const nodes = informers.nodes();
     const plugins = new PluginFolder(config);
+    report("starting", "trying the kernel and the plugins");
     let tried = false;
     const loop = new ReconcileLoop(
       async () => {
