@@ -8,6 +8,7 @@ import { attachmentOf } from "./attachment.ts";
 import { type BridgeConfig, bridgeKeys, parseBridgeConfig, usesVlans } from "./bridge-config.ts";
 import { gatewaysOf, setGateways } from "./bridge-gateway.ts";
 import { ensureBridge } from "./bridge-link.ts";
+import { closingLate } from "./closing.ts";
 import { delegateAdd, delegateCheck, delegateDel, delegateGc, delegateStatus } from "./delegate.ts";
 import { findLeases } from "./host-local.ts";
 import {
@@ -43,10 +44,12 @@ export const bridge: Plugin = {
   async del(request: PluginRequest): Promise<void> {
     const { invocation, config } = request;
     const { ipMasq } = parseBridgeConfig(request);
-    if (ipMasq) await removeMasquerade(attachmentOf(request), knownAddresses(request));
-    using netns = tryOpenNetns(invocation.netns);
-    if (netns !== undefined) deleteInterface(netns, invocation.ifname);
-    if (config.ipamType !== undefined) await delegateDel(config.ipamType, request);
+    await closingLate(async (open) => {
+      if (ipMasq) await removeMasquerade(open, attachmentOf(request), knownAddresses(request));
+      using netns = tryOpenNetns(invocation.netns);
+      if (netns !== undefined) deleteInterface(netns, invocation.ifname);
+      if (config.ipamType !== undefined) await delegateDel(config.ipamType, request);
+    });
   },
 
   async check(request: PluginRequest): Promise<void> {
@@ -60,7 +63,7 @@ export const bridge: Plugin = {
     const { ipMasq } = parseBridgeConfig(request);
     if (ipMasq) {
       const { collectMasquerade } = await import("./masquerade-table.ts");
-      collectMasquerade(request.config.name, request.valid);
+      await collectMasquerade(request.config.name, request.valid);
     }
     if (request.config.ipamType !== undefined) await delegateGc(request.config.ipamType, request);
   },
@@ -167,12 +170,8 @@ async function addLayer3(
   if (config.ipMasq) {
     const attachment = attachmentOf(request);
     const addresses = result.ips.map(({ address }) => address);
-    undo.push(() =>
-      removeMasquerade(
-        attachment,
-        addresses.map(({ ip }) => ip),
-      ),
-    );
+    const ips = addresses.map(({ ip }) => ip);
+    undo.push(() => closingLate((open) => removeMasquerade(open, attachment, ips)));
     await addMasquerade(attachment, addresses);
   }
 }

@@ -1,11 +1,11 @@
 import type { AttachmentKey } from "../cni/plugin.ts";
 import type { Prefix } from "../lib/prefix.ts";
-import { isBusy, isNotFound } from "../linux/errors.ts";
 import { ip, ip6, ipOf, is, masquerade, returnVerdict, rule, vmap } from "../linux/nftables/expr.ts";
 import { type Chain, type Element, Nftables, type NftMap, Transaction } from "../linux/nftables/index.ts";
-import { type Attachment, commentOf, isOfNetwork } from "./attachment.ts";
+import { commentOf, isOfNetwork } from "./attachment.ts";
+import { closingLate } from "./closing.ts";
 import { masqueradeChain, masqueradeMap } from "./masquerade-names.ts";
-import { elementsOf, removeEmptyTable, table } from "./nft-table.ts";
+import { sweep, table } from "./nft-table.ts";
 
 /*
  * The structure around the elements that masquerade.ts adds (see masquerade-names.ts), and what looks through all of them.
@@ -50,43 +50,15 @@ function addNetwork(transaction: Transaction, network: Prefix): void {
     .add(rule(table.family, chain, masquerade()));
 }
 
-/** Removes whatever an attachment has, wherever its addresses were. */
-export function searchMasquerade(attachment: Attachment): void {
-  const comment = commentOf(attachment);
-  removeElements((element) => element.comment === comment);
+/** Removes the elements that a condition is true for, and what nothing needs any more; see {@link sweep}. */
+export function sweepMasquerade(open: Disposable[], isGone: (element: Element) => boolean): void {
+  sweep(open, { isMap: (name) => name.startsWith("masquerade"), chains: "masquerade-" }, isGone);
 }
 
 /** Removes the elements of a network whose attachment is not among the valid ones. */
-export function collectMasquerade(network: string, valid: readonly AttachmentKey[]): void {
+export async function collectMasquerade(network: string, valid: readonly AttachmentKey[]): Promise<void> {
   const keep = new Set(valid.map(({ containerId, ifname }) => commentOf({ network, containerId, ifname })));
-  removeElements(({ comment = "" }) => isOfNetwork(comment, network) && !keep.has(comment));
-}
-
-function removeElements(isGone: (element: Element) => boolean): void {
-  using nft = new Nftables();
-  const transaction = new Transaction(table);
-  const chains = new Set<string>();
-  for (const family of [4, 6] as const) {
-    const gone = elementsOf(nft, mapOf(family)).filter(isGone);
-    transaction.destroyElements(mapOf(family), gone);
-    for (const { data } of gone) {
-      if (typeof data === "object" && "chain" in data && data.chain !== undefined) chains.add(data.chain);
-    }
-  }
-  if (transaction.operations.length === 0) return;
-  nft.apply(transaction);
-  removeMasqueradeChains(chains);
-}
-
-/** Removes chains that nothing leads to, and the table when they were the last. The kernel keeps one that is used. */
-export function removeMasqueradeChains(chains: Iterable<string>): void {
-  using nft = new Nftables();
-  for (const name of chains) {
-    try {
-      nft.apply(new Transaction(table).delete({ kind: "chain", name }));
-    } catch (error) {
-      if (!isBusy(error) && !isNotFound(error)) throw error;
-    }
-  }
-  removeEmptyTable(nft);
+  await closingLate((open) => {
+    sweepMasquerade(open, ({ comment = "" }) => isOfNetwork(comment, network) && !keep.has(comment));
+  });
 }

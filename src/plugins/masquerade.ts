@@ -48,17 +48,23 @@ function presentAmong(nft: LeanNft, keys: readonly LeanKey[]): LeanKey[] {
 /**
  * Takes back what {@link addMasquerade} did for an attachment. Without `ips` all elements are looked through. Elements
  * that belong to another attachment by now stay. Nothing to take back is fine.
+ * `open` takes the sockets; see closingLate.
  */
 export async function removeMasquerade(
+  open: Disposable[],
   attachment: Attachment,
   ips: readonly Ip[] | undefined,
 ): Promise<void> {
-  if (ips === undefined) {
-    const { searchMasquerade } = await import("./masquerade-table.ts");
-    searchMasquerade(attachment);
-    return;
-  }
-  using nft = new LeanNft(tableName);
+  if (ips !== undefined && !removeElements(open, attachment, ips)) return;
+  const { sweepMasquerade } = await import("./masquerade-table.ts");
+  const comment = commentOf(attachment);
+  sweepMasquerade(open, (element) => element.comment === comment);
+}
+
+/** Removes the attachment's own elements. True where a chain may be unused now. */
+function removeElements(open: Disposable[], attachment: Attachment, ips: readonly Ip[]): boolean {
+  const nft = new LeanNft(tableName);
+  open.push(nft);
   const comment = commentOf(attachment);
   const own: LeanKey[] = [];
   const chains = new Set<string>();
@@ -68,17 +74,14 @@ export async function removeMasquerade(
     own.push(keyOf(ip));
     if (element.chain !== undefined) chains.add(element.chain);
   }
-  if (own.length === 0) return;
+  if (own.length === 0) return false;
   try {
     nft.delete(own);
   } catch (error) {
     // A second DEL of the same attachment was quicker.
     if (!isNotFound(error)) throw error;
   }
-  const unused = [...chains].filter((chain) => (nft.chainUse(chain) ?? 0) <= rulesOfChain);
-  if (unused.length === 0) return;
-  const { removeMasqueradeChains } = await import("./masquerade-table.ts");
-  removeMasqueradeChains(unused);
+  return [...chains].some((chain) => (nft.chainUse(chain) ?? 0) <= rulesOfChain);
 }
 
 /** True where the address of the attachment is masqueraded. */

@@ -2,9 +2,8 @@ import { isNotFound } from "../linux/errors.ts";
 import {
   type Element,
   isGenerationChanged,
-  type Nftables,
-  type NftMap,
-  type NftSet,
+  Nftables,
+  type Ruleset,
   type TableRef,
   Transaction,
 } from "../linux/nftables/index.ts";
@@ -13,24 +12,59 @@ import { tableName } from "./masquerade-names.ts";
 /** All that Weft's plugins have in nftables. */
 export const table: TableRef = { family: "inet", name: tableName };
 
-/** The elements of a set or map; none where it is not there. */
-export function elementsOf(nft: Nftables, set: NftSet | NftMap): Element[] {
-  try {
-    return nft.elements(table, set);
-  } catch (error) {
-    if (isNotFound(error)) return [];
-    throw error;
+const tries = 20;
+
+/** What a plugin has in the table. */
+export interface Territory {
+  isMap: (name: string) => boolean;
+  /** How the names begin of the chains that are only there for elements that lead to them. */
+  chains: string;
+}
+
+/**
+ * Removes the elements that a condition is true for and the chains that nothing leads to any more; and the whole table
+ * when nothing but structure would be left, so that a host without containers has no trace of it. One transaction, done
+ * anew where somebody else changed something meanwhile. `open` takes the socket; see closingLate.
+ */
+export function sweep(open: Disposable[], territory: Territory, isGone: (element: Element) => boolean): void {
+  const nft = new Nftables();
+  open.push(nft);
+  for (let i = 1; ; i++) {
+    try {
+      const ruleset = nft.dump(table);
+      nft.apply(removal(ruleset, territory, isGone), { generation: ruleset.generation });
+      return;
+    } catch (error) {
+      if (isNotFound(error)) return;
+      if (!isGenerationChanged(error) || i === tries) throw error;
+    }
   }
 }
 
-/** Deletes the table when nothing but its structure is left, so that a node without containers has no trace of it. */
-export function removeEmptyTable(nft: Nftables): void {
-  try {
-    const { generation, sets } = nft.dump(table);
-    if (sets.some(({ elements = [] }) => elements.length > 0)) return;
-    nft.apply(new Transaction(table).delete({ kind: "table", ...table }), { generation });
-  } catch (error) {
-    // Gone, or used by another attachment since the dump.
-    if (!isNotFound(error) && !isGenerationChanged(error)) throw error;
+function removal(
+  { sets, chains }: Ruleset,
+  territory: Territory,
+  isGone: (element: Element) => boolean,
+): Transaction {
+  const transaction = new Transaction(table);
+  const used = new Set<string>();
+  let left = 0;
+  for (const set of sets) {
+    const isOwn = territory.isMap(set.name);
+    const gone: Element[] = [];
+    for (const element of set.elements ?? []) {
+      if (isOwn && isGone(element)) gone.push(element);
+      else {
+        left++;
+        const { data } = element;
+        if (typeof data === "object" && "chain" in data && data.chain !== undefined) used.add(data.chain);
+      }
+    }
+    transaction.deleteElements(set, gone);
   }
+  if (left === 0) return new Transaction(table).delete({ kind: "table", ...table });
+  for (const { name } of chains) {
+    if (name.startsWith(territory.chains) && !used.has(name)) transaction.delete({ kind: "chain", name });
+  }
+  return transaction;
 }

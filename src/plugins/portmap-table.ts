@@ -1,5 +1,4 @@
 import type { Prefix } from "../lib/prefix.ts";
-import { isBusy, isNotFound } from "../linux/errors.ts";
 import {
   dnat,
   drop,
@@ -20,7 +19,7 @@ import {
   vmap,
 } from "../linux/nftables/expr.ts";
 import { type Chain, type Element, Nftables, type NftMap, Transaction } from "../linux/nftables/index.ts";
-import { elementsOf, removeEmptyTable, table } from "./nft-table.ts";
+import { sweep, table } from "./nft-table.ts";
 import { parseConditions } from "./portmap-conditions.ts";
 import type { PortmapConfig } from "./portmap-config.ts";
 import { dnatMapName, groupOf, type PortmapGroup, snatChainName, snatMapName } from "./portmap-elements.ts";
@@ -143,55 +142,7 @@ function addSnat(transaction: Transaction, network: Prefix, markBit: number): vo
   ]);
 }
 
-/**
- * Removes the elements that a condition is true for, of all groups; then the chains that nothing leads to any more, and
- * the table when it is empty.
- */
-export function removePortmap(isGone: (element: Element) => boolean): void {
-  using nft = new Nftables();
-  const maps = listMaps(nft);
-  const transaction = new Transaction(table);
-  for (const map of maps) transaction.destroyElements(map, (map.elements ?? []).filter(isGone));
-  nft.apply(transaction);
-  removeUnusedSnatChains(nft, maps);
-  removeEmptyTable(nft);
-}
-
-/** The maps of this plugin with their elements. */
-function listMaps(nft: Nftables): NftMap[] {
-  try {
-    return nft
-      .dump(table)
-      .sets.flatMap((set) => (set.kind === "map" && set.name.startsWith("portmap") ? [set] : []));
-  } catch (error) {
-    if (isNotFound(error)) return [];
-    throw error;
-  }
-}
-
-function removeUnusedSnatChains(nft: Nftables, maps: readonly NftMap[]): void {
-  const used = new Set<string>();
-  for (const map of maps) {
-    for (const { data } of elementsOf(nft, map)) {
-      if (typeof data === "object" && "chain" in data && data.chain !== undefined) used.add(data.chain);
-    }
-  }
-  for (const { name } of listChains(nft)) {
-    if (!name.startsWith("portmap-snat-") || used.has(name)) continue;
-    try {
-      nft.apply(new Transaction(table).delete({ kind: "chain", name }));
-    } catch (error) {
-      // In use again, or gone.
-      if (!isBusy(error) && !isNotFound(error)) throw error;
-    }
-  }
-}
-
-function listChains(nft: Nftables): Chain[] {
-  try {
-    return nft.dump(table).chains;
-  } catch (error) {
-    if (isNotFound(error)) return [];
-    throw error;
-  }
+/** Removes the elements that a condition is true for, and what nothing needs any more; see {@link sweep}. */
+export function sweepPortmap(open: Disposable[], isGone: (element: Element) => boolean): void {
+  sweep(open, { isMap: (name) => name.startsWith("portmap"), chains: "portmap-snat-" }, isGone);
 }

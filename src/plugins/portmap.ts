@@ -5,7 +5,8 @@ import type { Prefix } from "../lib/prefix.ts";
 import { isExists, isNotFound } from "../linux/errors.ts";
 import { type LeanElement, type LeanKey, LeanNft } from "../linux/lean/nft.ts";
 import { LeanRtnl } from "../linux/lean/rtnl.ts";
-import { attachmentOf, commentOf } from "./attachment.ts";
+import { attachmentOf, commentOf, isOfNetwork } from "./attachment.ts";
+import { closingLate } from "./closing.ts";
 import { tryWriteSysctl } from "./interface.ts";
 import { tableName } from "./masquerade-names.ts";
 import {
@@ -45,19 +46,19 @@ export const portmap: Plugin = {
 
   async del(request: PluginRequest): Promise<void> {
     const config = parsePortmapConfig(request);
-    using nft = new LeanNft(tableName);
     const comment = commentOf(attachmentOf(request));
-    if (config.mappings.length === 0) {
+    await closingLate(async (open) => {
+      const nft = new LeanNft(tableName);
+      open.push(nft);
       // What the runtime forgot to say is found by the comment, unless nobody has mapped a port.
-      if (nft.chainUse("portmap") === undefined) return;
-      const { removePortmap } = await import("./portmap-table.ts");
-      removePortmap((element) => element.comment === comment);
-      return;
-    }
-    if (!removeElements(nft, config, comment)) return;
-    if (hasUdp(config)) await forgetFlows(config);
-    const { removePortmap } = await import("./portmap-table.ts");
-    removePortmap(() => false);
+      const isForgotten = config.mappings.length === 0 && nft.chainUse("portmap") !== undefined;
+      const chains = removeElements(nft, config, comment);
+      if (chains !== undefined && hasUdp(config)) await forgetFlows(config);
+      const isUnused = chains?.every((chain) => (nft.chainUse(chain) ?? 0) <= rulesOfSnatChain) ?? false;
+      if (!isForgotten && !isUnused) return;
+      const { sweepPortmap } = await import("./portmap-table.ts");
+      sweepPortmap(open, (element) => element.comment === comment);
+    });
   },
 
   check(request: PluginRequest): void {
@@ -86,9 +87,10 @@ export const portmap: Plugin = {
   async gc(request: GcRequest): Promise<void> {
     const { network } = attachmentOf(request);
     const keep = new Set(request.valid.map((key) => commentOf({ network, ...key })));
-    const { isOfNetwork } = await import("./attachment.ts");
-    const { removePortmap } = await import("./portmap-table.ts");
-    removePortmap(({ comment = "" }) => isOfNetwork(comment, network) && !keep.has(comment));
+    const { sweepPortmap } = await import("./portmap-table.ts");
+    await closingLate((open) => {
+      sweepPortmap(open, ({ comment = "" }) => isOfNetwork(comment, network) && !keep.has(comment));
+    });
   },
 };
 
@@ -125,8 +127,8 @@ async function makeStructure(config: PortmapConfig, addresses: readonly Prefix[]
   );
 }
 
-/** Removes the container's own elements. True where the structure around them may be unused now. */
-function removeElements(nft: LeanNft, config: PortmapConfig, comment: string): boolean {
+/** Removes the container's own elements. Returns the chains that they led to, or undefined where there were none. */
+function removeElements(nft: LeanNft, config: PortmapConfig, comment: string): string[] | undefined {
   const own: LeanKey[] = [];
   const chains = new Set<string>();
   for (const key of keysFor(config)) {
@@ -135,14 +137,14 @@ function removeElements(nft: LeanNft, config: PortmapConfig, comment: string): b
     own.push(key);
     if (element.chain !== undefined) chains.add(element.chain);
   }
-  if (own.length === 0) return false;
+  if (own.length === 0) return undefined;
   try {
     nft.delete(own);
   } catch (error) {
     // A second DEL of the same attachment was quicker.
     if (!isNotFound(error)) throw error;
   }
-  return [...chains].every((chain) => (nft.chainUse(chain) ?? 0) <= rulesOfSnatChain);
+  return [...chains];
 }
 
 /**

@@ -11,8 +11,9 @@ const patience = 2500;
 
 /** A name for the host's end, in the manner of the reference plugins. */
 export function randomVethName(): string {
-  // Not by node:crypto, which takes longer to load than all else here to run.
-  return `veth${crypto.getRandomValues(new Uint8Array(4)).toHex()}`;
+  // Not by crypto, which takes longer to load than all else here to run; a name that is taken is tried anew.
+  const number = Math.floor(Math.random() * 2 ** 32);
+  return `veth${number.toString(16).padStart(8, "0")}`;
 }
 
 /** A pair whose one end is born in a container. */
