@@ -6,7 +6,7 @@ import type { AgentConfig } from "../config.ts";
 import { installationState, installPlugins } from "./install.ts";
 
 /** How long a plugin may take to say its versions, in milliseconds. */
-const patience = 10_000;
+const patience = 5_000;
 
 /** The plugin executables where the runtime looks for them: there, ours, and seen to work. */
 export class PluginFolder {
