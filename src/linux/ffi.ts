@@ -12,12 +12,10 @@ const size = FFIType.u64;
 // Counts come back as ssize_t; none here reaches 2^31, so the low half is the whole number, and cheaper.
 const count = FFIType.i32;
 
+/** What nearly every process calls. */
 const libc = dlopen("libc.so.6", {
   __errno_location: { args: [], returns: pointer },
   socket: { args: [int, int, int], returns: int },
-  bind: { args: [int, pointer, FFIType.u32], returns: int },
-  listen: { args: [int, int], returns: int },
-  getsockname: { args: [int, pointer, pointer], returns: int },
   setsockopt: { args: [int, int, int, pointer, FFIType.u32], returns: int },
   send: { args: [int, pointer, size, int], returns: count },
   recv: { args: [int, pointer, size, int], returns: count },
@@ -26,21 +24,36 @@ const libc = dlopen("libc.so.6", {
   write: { args: [int, pointer, size], returns: count },
   rename: { args: [pointer, pointer], returns: int },
   unlink: { args: [pointer], returns: int },
-  mkdir: { args: [pointer, FFIType.u32], returns: int },
   getdents64: { args: [int, pointer, size], returns: count },
   statx: { args: [int, pointer, int, FFIType.u32, pointer], returns: int },
   close: { args: [int], returns: int },
   setns: { args: [int, int], returns: int },
-  unshare: { args: [int], returns: int },
-  mount: { args: [pointer, pointer, pointer, size, pointer], returns: int },
-  umount2: { args: [pointer, int], returns: int },
-  ioctl: { args: [int, size, pointer], returns: int },
   flock: { args: [int, int], returns: int },
-  sethostname: { args: [pointer, size], returns: int },
-  prctl: { args: [int, size, size, size, size], returns: int },
-  chroot: { args: [pointer], returns: int },
-  execve: { args: [pointer, pointer, pointer], returns: int },
 }).symbols;
+
+const loadMore = () =>
+  dlopen("libc.so.6", {
+    bind: { args: [int, pointer, FFIType.u32], returns: int },
+    listen: { args: [int, int], returns: int },
+    getsockname: { args: [int, pointer, pointer], returns: int },
+    mkdir: { args: [pointer, FFIType.u32], returns: int },
+    unshare: { args: [int], returns: int },
+    mount: { args: [pointer, pointer, pointer, size, pointer], returns: int },
+    umount2: { args: [pointer, int], returns: int },
+    ioctl: { args: [int, size, pointer], returns: int },
+    sethostname: { args: [pointer, size], returns: int },
+    prctl: { args: [int, size, size, size, size], returns: int },
+    chroot: { args: [pointer], returns: int },
+    execve: { args: [pointer, pointer, pointer], returns: int },
+  }).symbols;
+
+let loaded: ReturnType<typeof loadMore> | undefined;
+
+/** The rest, loaded at its first use: each function costs a hundredth of a millisecond, which a plugin's process feels. */
+function more(): ReturnType<typeof loadMore> {
+  loaded ??= loadMore();
+  return loaded;
+}
 
 let errnoAt: Pointer | null = null;
 
@@ -77,19 +90,19 @@ export function socket(domain: number, type: number, protocol: number): number {
 
 /** bind(2) with a raw sockaddr. */
 export function bind(fd: number, address: Uint8Array, subject = ""): void {
-  check(libc.bind(fd, address, address.length), "bind", subject);
+  check(more().bind(fd, address, address.length), "bind", subject);
 }
 
 /** listen(2). */
 export function listen(fd: number, backlog: number): void {
-  check(libc.listen(fd, backlog), "listen");
+  check(more().listen(fd, backlog), "listen");
 }
 
 /** getsockname(2): the raw sockaddr. */
 export function getsockname(fd: number): Uint8Array {
   const address = new Uint8Array(128);
   const length = new Uint32Array([address.length]);
-  check(libc.getsockname(fd, address, length), "read a socket's address");
+  check(more().getsockname(fd, address, length), "read a socket's address");
   return address.subarray(0, length[0]);
 }
 
@@ -137,7 +150,7 @@ export function unlink(path: string): void {
 
 /** mkdir(2). */
 export function mkdir(path: string, mode: number): void {
-  check(libc.mkdir(cstring(path), mode), "make folder", path);
+  check(more().mkdir(cstring(path), mode), "make folder", path);
 }
 
 /** getdents64(2): how many bytes of struct linux_dirent64 came; 0 at the end. */
@@ -163,7 +176,7 @@ export function setns(fd: number, type: number): void {
 
 /** unshare(2): acts on the calling thread only. */
 export function unshare(flags: number): void {
-  check(libc.unshare(flags), "make a namespace");
+  check(more().unshare(flags), "make a namespace");
 }
 
 /** mount(2); null where an argument does not apply. */
@@ -176,7 +189,7 @@ export function mount(
 ): void {
   const optional = (text: string | null) => (text === null ? null : cstring(text));
   check(
-    libc.mount(optional(source), cstring(target), optional(type), flags, optional(data)),
+    more().mount(optional(source), cstring(target), optional(type), flags, optional(data)),
     "mount",
     `on ${target}`,
   );
@@ -184,17 +197,17 @@ export function mount(
 
 /** umount2(2). */
 export function umount(target: string, flags: number): void {
-  check(libc.umount2(cstring(target), flags), "unmount", target);
+  check(more().umount2(cstring(target), flags), "unmount", target);
 }
 
 /** ioctl(2) with a buffer. */
 export function ioctl(fd: number, request: number, argument: Uint8Array, operation: string): void {
-  check(libc.ioctl(fd, request, argument), operation);
+  check(more().ioctl(fd, request, argument), operation);
 }
 
 /** ioctl(2) with an integer in the place of the pointer. */
 export function ioctlValue(fd: number, request: number, value: number, operation: string): void {
-  check(libc.ioctl(fd, request, value as Pointer), operation);
+  check(more().ioctl(fd, request, value as Pointer), operation);
 }
 
 /** flock(2): LOCK_SH 1, LOCK_EX 2, LOCK_NB 4, LOCK_UN 8. Waits unless LOCK_NB is given. */
@@ -204,18 +217,18 @@ export function flock(fd: number, operation: number): void {
 
 /** prctl(2) with integer arguments. */
 export function prctl(option: number, value: number): void {
-  check(libc.prctl(option, value, 0, 0, 0), "prctl", String(option));
+  check(more().prctl(option, value, 0, 0, 0), "prctl", String(option));
 }
 
 /** sethostname(2), in the UTS namespace of the calling thread. */
 export function sethostname(name: string): void {
   const bytes = new TextEncoder().encode(name);
-  check(libc.sethostname(bytes, bytes.length), "set the host name", name);
+  check(more().sethostname(bytes, bytes.length), "set the host name", name);
 }
 
 /** chroot(2). */
 export function chroot(path: string): void {
-  check(libc.chroot(cstring(path)), "chroot to", path);
+  check(more().chroot(cstring(path)), "chroot to", path);
 }
 
 /** execve(2): replaces this process and returns only by throwing. The calling thread's namespaces go along. */
@@ -232,7 +245,7 @@ export function execve(path: string, args: readonly string[], env: Readonly<Reco
   };
   const argv = vector(args);
   const envp = vector(Object.entries(env).map(([name, value]) => `${name}=${value}`));
-  libc.execve(cstring(path), argv, envp);
+  more().execve(cstring(path), argv, envp);
   // Only a failed execve returns. `keep` holds the strings in memory until here.
   throw new KernelError("execute", path, keep.length === 0 ? 0 : lastErrno());
 }
