@@ -29,7 +29,10 @@ export class Metrics {
   text(): string {
     const lines: string[] = [];
     for (const { name, help, type, collect } of this.#metrics.values()) {
-      lines.push(`# HELP ${name} ${help.replaceAll("\\", "\\\\").replaceAll("\n", "\\n")}`, `# TYPE ${name} ${type}`);
+      lines.push(
+        `# HELP ${name} ${help.replaceAll("\\", "\\\\").replaceAll("\n", "\\n")}`,
+        `# TYPE ${name} ${type}`,
+      );
       const collected = collect();
       const samples = typeof collected === "number" ? [{ value: collected }] : collected;
       for (const sample of samples) lines.push(`${name}${labelsOf(sample)} ${sample.value}`);
