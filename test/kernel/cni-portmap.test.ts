@@ -138,11 +138,14 @@ test("a mapping at one address of the host is at no other, and goes before one a
   expect(await host.outside.ask("2001:db8::1", 8082)).toBe("refused");
 });
 
+const unanswered = ["refused", "silence"];
+
 test("UDP is mapped, and flows that were there before are looked at anew", async () => {
   using host = new CniHost();
   const mapping = { hostPort: 5353, containerPort: 80, protocol: "UDP" };
   const before = await host.outside.udp("192.0.2.1", 5353);
-  expect(await before.ask(300)).toBe("refused");
+  // The kernel limits its refusals: none may come, but no answer either.
+  expect(unanswered).toContain(await before.ask(300));
   const blue = await Mapped.make(host, "blue", [mapping]);
   expect(await before.ask()).toStartWith("blue 192.0.2.2 ");
   // The next container has the port; the flow, which is never idle, has to follow.
@@ -151,7 +154,7 @@ test("UDP is mapped, and flows that were there before are looked at anew", async
   await blue.call("DEL");
   expect(await before.ask()).toStartWith("green 192.0.2.2 ");
   await green.call("DEL");
-  expect(await before.ask(300)).toBe("refused");
+  expect(unanswered).toContain(await before.ask(300));
   before.close();
 });
 

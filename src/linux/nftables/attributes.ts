@@ -1,5 +1,5 @@
 import { MalformedMessage, schema, type Type, text, u32be, u64be, type Writer } from "../netlink/codec.ts";
-import type { Verdict } from "./model.ts";
+import type { Verdict } from "./verdict.ts";
 
 /** A 64-bit number in network byte order as a plain number; beyond 2^53 (counters) it is rounded. */
 export const n64: Type<number> = {

@@ -1,5 +1,8 @@
 import type { Datum, TypeSpec } from "./datatypes.ts";
 import type { Expression } from "./expressions.ts";
+import type { Verdict } from "./verdict.ts";
+
+export type { Verdict };
 
 /** The families of tables, by the names of nft. */
 export type Family = "inet" | "ip" | "ip6" | "arp" | "bridge" | "netdev";
@@ -89,13 +92,6 @@ export interface NftSet extends SetBase {
 export interface NftMap extends SetBase {
   readonly kind: "map";
   readonly data: TypeSpec | "verdict";
-}
-
-/** Where a packet goes: an end verdict, or another chain. */
-export interface Verdict {
-  readonly verdict: "accept" | "drop" | "continue" | "break" | "return" | "jump" | "goto";
-  /** The target of jump and goto. */
-  readonly chain?: string;
 }
 
 /** One or several values, as many as the set's type has fields. */
