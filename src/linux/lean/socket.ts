@@ -177,25 +177,22 @@ export class LeanSocket {
 
   /** Sends all that was written. */
   send(operation: string, subject: string): void {
-    this.#naming(operation, subject, () => ffi.send(this.#fd, this.#out, this.#length, 0));
+    try {
+      ffi.send(this.#fd, this.#out, this.#length, 0);
+    } catch (error) {
+      throw named(error, operation, subject);
+    }
     this.#length = 0;
   }
 
   /** Waits for a datagram; its length. */
   receive(operation: string, subject: string): number {
-    return this.#naming(operation, subject, () => {
-      const count = ffi.recv(this.#fd, this.bytes, MSG_TRUNC);
-      if (count > RECEIVE_SIZE) throw new RangeError(`a netlink answer of ${count} bytes`);
-      return count;
-    });
-  }
-
-  #naming<T>(operation: string, subject: string, action: () => T): T {
     try {
-      return action();
+      const count = ffi.recv(this.#fd, this.bytes, MSG_TRUNC);
+      if (count <= RECEIVE_SIZE) return count;
+      throw new RangeError(`a netlink answer of ${count} bytes`);
     } catch (error) {
-      if (!(error instanceof KernelError)) throw error;
-      throw new KernelError(operation, subject, error.errno, { cause: error });
+      throw named(error, operation, subject);
     }
   }
 
@@ -287,4 +284,10 @@ export class LeanSocket {
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+function named(error: unknown, operation: string, subject: string): unknown {
+  return error instanceof KernelError
+    ? new KernelError(operation, subject, error.errno, { cause: error })
+    : error;
 }
