@@ -65,6 +65,18 @@ test("a lease is found, listed and released by its owner alone", () => {
   });
 });
 
+test("known addresses are released where they are still the owner's", () => {
+  const store = open();
+  store.transaction(() => {
+    store.reserve(ip("10.0.0.2"), blue, 0);
+    store.reserve(ip("10.0.0.3"), green, 0);
+    store.reserve(ip("10.0.0.4"), blue, 0);
+    store.releaseKnown(blue, [ip("10.0.0.2"), ip("10.0.0.3"), ip("10.0.0.9")]);
+    expect(store.find(blue).map(String)).toEqual(["10.0.0.4"]);
+    expect(store.find(green).map(String)).toEqual(["10.0.0.3"]);
+  });
+});
+
 test("leases of old reference plugins, without interface, belong to any interface of the container", () => {
   const store = open();
   store.transaction(() => {

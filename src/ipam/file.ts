@@ -145,6 +145,15 @@ export class FileLeaseStore implements LeaseStore {
     return ips;
   }
 
+  releaseKnown(owner: Owner, ips: readonly Ip[]): void {
+    for (const ip of ips) {
+      const text = this.#read(String(ip));
+      if (text === undefined) continue;
+      const { containerId, ifname } = parseOwner(text);
+      if (containerId === owner.containerId && (ifname === owner.ifname || ifname === "")) this.remove(ip);
+    }
+  }
+
   remove(ip: Ip): void {
     const path = `${this.dir}/${ip}`;
     try {

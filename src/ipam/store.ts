@@ -30,6 +30,8 @@ export interface LeaseStore {
   reserve(ip: Ip, owner: Owner, set: number): boolean;
   /** Takes back all addresses of an owner and returns them. Nothing to take back is fine. */
   release(owner: Owner): Ip[];
+  /** Takes back those of the addresses that are (still) the owner's, without looking for others. */
+  releaseKnown(owner: Owner, ips: readonly Ip[]): void;
   /** Takes back one address, whoever holds it. */
   remove(ip: Ip): void;
   /** The address that was given out last from range set `set`. */

@@ -78,8 +78,10 @@ function checkRestarting(call: () => number, operation: string, subject = ""): n
   }
 }
 
+const encoder = new TextEncoder();
+
 function cstring(text: string): Uint8Array {
-  return new TextEncoder().encode(`${text}\0`);
+  return encoder.encode(`${text}\0`);
 }
 
 /** socket(2); close-on-exec is always set. */

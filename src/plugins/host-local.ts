@@ -67,7 +67,15 @@ export const hostLocal: Plugin = {
   },
 
   del(request: PluginRequest): void {
-    releaseLeases(request);
+    const store = openStore(request.config);
+    if (!store.exists()) return;
+    const owner = ownerOf(request);
+    const known = foundLeases.get(request);
+    store.transaction(() => {
+      // Looking through all leases once is enough.
+      if (known === undefined) store.release(owner);
+      else store.releaseKnown(owner, known);
+    });
   },
 
   check(request: PluginRequest): void {
@@ -107,18 +115,16 @@ export const hostLocal: Plugin = {
   },
 };
 
-/** Takes back the addresses of the attachment and returns them; needs neither ranges nor namespace. */
-export function releaseLeases(request: PluginRequest): Ip[] {
-  const store = openStore(request.config);
-  if (!store.exists()) return [];
-  return store.transaction(() => store.release(ownerOf(request)));
-}
+/** What {@link findLeases} found, for the DEL that follows. */
+const foundLeases = new WeakMap<PluginRequest, readonly Ip[]>();
 
-/** The addresses that the attachment has, without taking them back. */
-export function findLeases(request: PluginRequest): Ip[] {
+/** The addresses that the attachment has by its leases, for the plugin that delegates DEL to host-local afterwards. */
+export function findLeases(request: PluginRequest): readonly Ip[] {
   const store = openStore(request.config);
   if (!store.exists()) return [];
-  return store.transaction(() => store.find(ownerOf(request)));
+  const ips = store.transaction(() => store.find(ownerOf(request)));
+  foundLeases.set(request, ips);
+  return ips;
 }
 
 function openStore(config: NetworkConfig): FileLeaseStore {

@@ -48,9 +48,20 @@ export function writeDescriptor(fd: number, text: string): void {
   while (bytes.length > 0) bytes = bytes.subarray(ffi.write(fd, bytes));
 }
 
+/** For what is read at once and decoded before anything else is read. */
+const scratch = new Uint8Array(4096);
+
 /** The text of a small file (at most 64 KiB are read). Throws ENOENT and whatever else the kernel says. */
 export function readText(path: string): string {
-  return using(ffi.open(path, O_RDONLY | O_NONBLOCK), (fd) => readDescriptor(fd, 65536) ?? "");
+  const fd = ffi.open(path, O_RDONLY | O_NONBLOCK);
+  try {
+    const count = ffi.read(fd, scratch);
+    // Of a file, less than what was asked for is all that there is.
+    if (count < scratch.length) return decoder.decode(scratch.subarray(0, count));
+  } finally {
+    ffi.close(fd);
+  }
+  return using(ffi.open(path, O_RDONLY | O_NONBLOCK), (again) => readDescriptor(again, 65536) ?? "");
 }
 
 /** Writes into an existing file, such as a kernel parameter. */
