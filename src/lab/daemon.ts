@@ -16,6 +16,9 @@ export interface LabRecord {
   apiPort: number;
 }
 
+/** How long the lab may take to end in order, in milliseconds. */
+const patience = 8_000;
+
 export type DaemonOptions = Omit<LabOptions, "hostApiPort" | "hostKubeconfig"> & {
   /** Port of 127.0.0.1 for the API server; 0 for any free one. */
   apiPort: number;
@@ -76,6 +79,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
     asked = true;
     const down = fetch("http://lab/down", { method: "POST", unix: `${dir}/${files.control}` });
     down.catch(() => inside.kill("SIGKILL"));
+    setTimeout(() => inside.kill("SIGKILL"), patience).unref();
   };
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, stop);
   if (options.bound) process.stdin.on("end", stop).on("error", stop).resume();

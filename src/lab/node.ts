@@ -9,6 +9,9 @@ import { addHost, hostAddresses, nodeNumber, removeHost } from "./fabric.ts";
 import type { KubeletSpec } from "./kubelet/serve.ts";
 import { makeDir, nodePaths } from "./paths.ts";
 
+/** How long a process may take to end when asked to, in milliseconds. */
+const patience = 3_000;
+
 /** What all nodes of a lab share. */
 export interface ClusterSettings {
   clusterCidrs: string[];
@@ -121,7 +124,11 @@ export class LabNode {
     this.#stopping = true;
     const processes = [this.#kubelet, this.#agent];
     for (const each of processes) each?.kill("SIGTERM");
+    const insist = setTimeout(() => {
+      for (const each of processes) each?.kill("SIGKILL");
+    }, patience);
     await Promise.all(processes.map((each) => each?.exited));
+    clearTimeout(insist);
     removeHost(kernel, this.name, nodeNumber(this.index));
   }
 }

@@ -47,7 +47,12 @@ export class Kubelet {
   /** Works until the signal aborts; then ends all pods' processes and networks. */
   async run(): Promise<void> {
     const { signal, nodeName } = this.#options;
-    await this.#register();
+    const aborted = new Promise<void>((resolve) => {
+      if (signal.aborted) resolve();
+      signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+    await Promise.race([this.#register(), aborted]);
+    if (signal.aborted) return;
     void this.#renewLease();
     this.#options.onNetworkChange(() => void this.#reportReady());
     const informer = startInformer(this.#client, resources.pods, {
@@ -61,7 +66,7 @@ export class Kubelet {
       update: (pod) => this.#sync(pod),
       delete: (pod) => this.#gone(pod),
     });
-    await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+    await aborted;
   }
 
   /** The worker of a pod on this node, by "namespace/name". */
