@@ -1,7 +1,8 @@
 import { checkCidrs } from "../agent/config.ts";
 import type { DaemonOptions, LabRecord } from "../lab/daemon.ts";
 import type { LabEvent, LabStatus } from "../lab/model.ts";
-import { InvalidInput, WeftError } from "../lib/errors.ts";
+import { WeftError } from "../lib/errors.ts";
+import type { Prefix } from "../lib/prefix.ts";
 import { didYouMean } from "../lib/suggest.ts";
 import { cidrSpecs, customaryDns } from "./cidrs.ts";
 import { type Command, exitStatus } from "./command.ts";
@@ -20,7 +21,7 @@ const upSpecs = {
 } as const;
 const runSpecs = {
   ...upSpecs,
-  once: { type: "boolean", help: "end after the checks; the exit status is the verdict" },
+  once: { type: "boolean", help: "run only: end after the checks; the exit status is the verdict" },
 } as const;
 const json = { json: { type: "boolean", help: "for programs" } } as const;
 const execSpecs = {
@@ -94,14 +95,18 @@ async function main(args: string[]): Promise<number> {
   throw new UsageError(`weft lab: ${problem}`, "See weft lab --help");
 }
 
-/** The options of `run` and `up`, checked before anything is made. */
-function labSettings(options: { [K in keyof typeof upSpecs]?: string }): Omit<DaemonOptions, "bound"> {
+type UpOptions = { [K in keyof typeof upSpecs]?: string };
+
+/** The options of `run` and `up`, checked before anything is made; `more` is the number of nodes that come later. */
+async function labSettings(options: UpOptions, more: number): Promise<Omit<DaemonOptions, "bound">> {
   const text = (name: keyof typeof upSpecs) => options[name] ?? upSpecs[name].default;
-  const clusterCidrs = prefixesOption("cluster-cidr", [text("cluster-cidr")]);
-  const serviceCidrs = prefixesOption("service-cidr", [text("service-cidr")]);
+  const nodes = integerOption("nodes", text("nodes"), 1, 20);
+  const { clusterCidrs, serviceCidrs } = cidrsOf(options);
   checkCidrs(clusterCidrs, serviceCidrs);
+  const { checkRoom } = await import("../lab/fabric.ts");
+  checkRoom({ "--cluster-cidr": clusterCidrs, "--service-cidr": serviceCidrs }, nodes + more);
   return {
-    nodes: integerOption("nodes", text("nodes"), 1, 20),
+    nodes,
     apiPort: integerOption("api-port", text("api-port"), 0, 65_535),
     clusterCidrs: clusterCidrs.map(String),
     serviceCidrs: serviceCidrs.map(String),
@@ -110,9 +115,26 @@ function labSettings(options: { [K in keyof typeof upSpecs]?: string }): Omit<Da
   };
 }
 
+/** Where only one of the two is given, the other one's default has its families. */
+function cidrsOf(options: UpOptions): { clusterCidrs: Prefix[]; serviceCidrs: Prefix[] } {
+  const read = (name: "cluster-cidr" | "service-cidr", like?: readonly Prefix[]) => {
+    const given = options[name];
+    if (given !== undefined) return prefixesOption(name, [given]);
+    const usual = prefixesOption(name, [upSpecs[name].default]);
+    if (like === undefined) return usual;
+    return usual.filter(({ family }) => like.some((prefix) => prefix.family === family));
+  };
+  if (options["cluster-cidr"] === undefined && options["service-cidr"] !== undefined) {
+    const serviceCidrs = read("service-cidr");
+    return { clusterCidrs: read("cluster-cidr", serviceCidrs), serviceCidrs };
+  }
+  const clusterCidrs = read("cluster-cidr");
+  return { clusterCidrs, serviceCidrs: read("service-cidr", clusterCidrs) };
+}
+
 async function run(args: string[]): Promise<number> {
   const { options } = parseOptions("lab run", args, runSpecs);
-  const settings = labSettings(options);
+  const settings = await labSettings(options, 1);
   const lab = await import("../lab/daemon.ts");
   refuseSecond(lab.findLab());
   const { LabView } = await import("../lab/view.ts");
@@ -135,10 +157,11 @@ async function run(args: string[]): Promise<number> {
         await view.show(await control(socket, "POST", "/check")),
         await view.show(await control(socket, "POST", "/story")),
       ].every(Boolean);
+    if (interrupted) return 130;
     view.picture((await (await control(socket, "GET", "/status")).json()) as LabStatus);
     if (!ok) view.logsAt(lab.keepLogs());
     if (options.once === true || !ok) return ok ? exitStatus.ok : exitStatus.failure;
-    view.goOn();
+    view.goOn({ bound: true });
     await Promise.race([interrupt.promise, daemon.exited]);
     return exitStatus.ok;
   } catch (error) {
@@ -153,18 +176,31 @@ async function run(args: string[]): Promise<number> {
 
 async function up(args: string[]): Promise<number> {
   const { options } = parseOptions("lab up", args, upSpecs);
-  const settings = labSettings(options);
+  const settings = await labSettings(options, 0);
   const lab = await import("../lab/daemon.ts");
   refuseSecond(lab.findLab());
   const { LabView } = await import("../lab/view.ts");
   const view = new LabView(process.stdout);
   const daemon = lab.spawnDaemon({ ...settings, bound: false });
-  const cancel = () => {
-    daemon.kill("SIGTERM");
-    void daemon.exited.then(() => process.exit(130));
-  };
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, cancel);
-  const ok = await view.show(await control(await lab.waitForControl(daemon), "GET", "/events"));
+  let interrupted = false;
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.on(signal, () => {
+      interrupted = true;
+      daemon.kill("SIGTERM");
+    });
+  }
+  let ok: boolean;
+  try {
+    ok = await view.show(await control(await lab.waitForControl(daemon), "GET", "/events"));
+  } catch (error) {
+    if (!interrupted) throw error;
+    ok = false;
+  }
+  if (interrupted) {
+    view.taking();
+    await daemon.exited;
+    return 130;
+  }
   if (!ok) {
     view.logsAt(lab.keepLogs());
     daemon.kill("SIGTERM");
@@ -172,7 +208,7 @@ async function up(args: string[]): Promise<number> {
     return exitStatus.failure;
   }
   daemon.unref();
-  view.goOn();
+  view.goOn({ bound: false });
   return exitStatus.ok;
 }
 
@@ -248,7 +284,7 @@ async function runningLab(): Promise<{ record: LabRecord; socket: string }> {
 
 function refuseSecond(record: LabRecord | undefined): void {
   if (record === undefined) return;
-  throw new InvalidInput("lab", `process ${record.pid}`, "is a lab that runs already", {
+  throw new WeftError("lab-up", `a lab runs already, by process ${record.pid}`, {
     remedy: "Use it (weft lab status), end it (weft lab down), or give another folder in $WEFT_LAB_DIR",
   });
 }

@@ -96,10 +96,16 @@ export async function dial(url: string, count: number, timeout = dialTimeout): P
       const said = (await response.json()) as EchoAnswer;
       results.push({ ok: response.ok, milliseconds: performance.now() - start, answer: said });
     } catch (error) {
-      results.push({ ok: false, milliseconds: performance.now() - start, error: explain(error) });
+      results.push({ ok: false, milliseconds: performance.now() - start, error: reason(error) });
     }
   }
   return results;
+}
+
+/** The kernel's word for it, without the advice that fetch adds. */
+function reason(error: unknown): string {
+  const said = explain(error);
+  return /^E[A-Z]+(?=: )/.exec(said)?.[0] ?? said;
 }
 
 async function resolve(name: string): Promise<{ addresses: string[]; error?: string }> {

@@ -6,7 +6,15 @@ import type { Log } from "../lib/log.ts";
 import { type Kernel, openKernel } from "../linux/kernel.ts";
 import { applyExample } from "./apply.ts";
 import { agentReady, type PodEntrance, podOn } from "./ask.ts";
-import { type NodePeer, type PodPeer, planChecks, runCheck, type Scene, unbalanced } from "./checks.ts";
+import {
+  type NodePeer,
+  type PodPeer,
+  planChecks,
+  runCheck,
+  type Scene,
+  unbalanced,
+  urlOf,
+} from "./checks.ts";
 import { type LabControlPlane, startLabControlPlane } from "./controlplane.ts";
 import { createFabric } from "./fabric.ts";
 import { kubeletPort } from "./kubelet/serve.ts";
@@ -60,7 +68,9 @@ export class Lab {
     this.#progress("The control plane answers");
     for (let i = 0; i < this.#options.nodes; i++) this.#startNode();
     await this.#until("nodes to be ready", () => this.#nodesReady());
-    this.#progress(`${this.#nodes.size} nodes are ready, with podCIDRs, routes, Services and DNS`);
+    this.#progress(
+      `${this.#nodes.size === 1 ? "1 node is" : `${this.#nodes.size} nodes are`} ready, with podCIDRs, routes, Services and DNS`,
+    );
     await applyExample(this.#client);
     await this.#until("the pods of blue to be ready", async () =>
       this.#podsReady(await this.#wantedReplicas()),
@@ -333,7 +343,7 @@ export class Lab {
       caller: (): Promise<Caller> => this.#anyPod(),
       serviceUrl: () => {
         const service = services.get(blue);
-        return `http://${service?.spec.clusterIP}:${service?.spec.ports?.[0]?.port}/`;
+        return urlOf(service?.spec.clusterIP ?? "", service?.spec.ports?.[0]?.port ?? 0);
       },
     };
   }

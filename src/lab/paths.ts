@@ -1,4 +1,5 @@
 import { mkdirSync } from "node:fs";
+import { explain, WeftError } from "../lib/errors.ts";
 
 /**
  * The folder on the host that a lab and its commands share: logs, kubeconfig and the control socket. It is all that a
@@ -44,5 +45,12 @@ export function nodePaths(node: string) {
 
 /** Makes a folder and its parents, for the owner alone. */
 export function makeDir(path: string): void {
-  mkdirSync(path, { recursive: true, mode: 0o700 });
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw new WeftError("lab-folder", `the folder "${path}" cannot be made: ${explain(error)}`, {
+      remedy: "Name one that you may write to in $WEFT_LAB_DIR",
+      cause: error,
+    });
+  }
 }

@@ -1,4 +1,4 @@
-import { explain } from "../lib/errors.ts";
+import { explain, WeftError } from "../lib/errors.ts";
 
 const pulseEvery = 2_000;
 
@@ -36,9 +36,21 @@ export async function* readEvents<T>(response: Response): AsyncGenerator<T> {
   if (response.body === null) return;
   let rest = "";
   const decoder = new TextDecoder();
-  for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+  for await (const chunk of whole(response.body as unknown as AsyncIterable<Uint8Array>)) {
     const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
     rest = lines.pop() ?? "";
     for (const line of lines) if (line !== "") yield JSON.parse(line) as T;
+  }
+}
+
+/** A connection that breaks off means that the lab is gone. */
+async function* whole(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    yield* chunks;
+  } catch (error) {
+    throw new WeftError("lab-gone", "the lab ended before it had said all", {
+      remedy: "Start it again: weft lab up",
+      cause: error,
+    });
   }
 }

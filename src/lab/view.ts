@@ -1,7 +1,15 @@
+import { relative } from "node:path";
 import type { WriteStream } from "node:tty";
+import { selfCommand } from "../lib/self.ts";
 import type { CheckResult, LabEvent, LabStatus } from "./model.ts";
 import { coloured, drawLab, type Palette, plain } from "./picture.ts";
 import { readEvents } from "./streams.ts";
+
+/** How this executable is called from here: by its name where it is on PATH, else by its path. */
+function selfName(): string {
+  const [self = "weft"] = selfCommand();
+  return Bun.which("weft") === self ? "weft" : relative(process.cwd(), self);
+}
 
 const spinner = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏";
 
@@ -57,18 +65,18 @@ export class LabView {
   }
 
   /** What one can do next. */
-  goOn(): void {
-    const { soft } = this.#palette;
-    this.#line(
-      [
-        "The lab is up. Go on with",
-        `  weft lab status                                 ${soft("nodes, pods, addresses, routes")}`,
-        `  weft lab exec POD -- ip address                 ${soft("any command of this machine in a pod's network")}`,
-        "  export KUBECONFIG=$(weft lab kubeconfig)",
-        `  kubectl get pods -o wide                        ${soft("or scale, apply, delete, watch")}`,
-        `  weft lab down                                   ${soft("ends it; so does Ctrl-C here")}`,
-      ].join("\n"),
-    );
+  goOn({ bound }: { bound: boolean }): void {
+    const weft = selfName();
+    const lines: [string, string][] = [
+      [`${weft} lab status`, "nodes, pods, addresses, routes"],
+      [`${weft} lab exec POD -- ip address`, "any command, in a pod's network"],
+      [`export KUBECONFIG=$(${weft} lab kubeconfig)`, ""],
+      ["kubectl get pods -o wide", "or scale, apply, delete, watch"],
+      [`${weft} lab down`, bound ? "ends it; so does Ctrl-C here" : "ends it"],
+    ];
+    this.#line("The lab is up. Go on with");
+    for (const [command, what] of lines)
+      this.#line(`  ${command.padEnd(38)}  ${this.#palette.soft(what)}`.trimEnd());
   }
 
   /** Where to look for what went wrong. */

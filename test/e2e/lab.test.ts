@@ -164,7 +164,9 @@ describe("weft lab up", () => {
   labTest("refuses a second lab in the same folder", async () => {
     const { status, stderr } = await lab("up");
     expect(status).not.toBe(0);
-    expect(stderr).toContain("is a lab that runs already. Use it (weft lab status), end it (weft lab down)");
+    expect(stderr).toMatch(
+      /^a lab runs already, by process \d+\. Use it \(weft lab status\), end it \(weft lab down\)/,
+    );
   });
 
   labTest(
@@ -275,6 +277,53 @@ describe("a user without root", () => {
   });
 });
 
+describe("one family", () => {
+  for (const [family, cidr] of [
+    [4, "10.1.0.0/16"],
+    [6, "fd01::/48"],
+  ] as const) {
+    labTest(
+      `IPv${family}: checks and story are of that family alone`,
+      async () => {
+        const { status, stdout, stderr } = await run("single", [
+          "lab",
+          "run",
+          "--once",
+          "--cluster-cidr",
+          cidr,
+        ]);
+        const failed = stdout.split("\n").filter((line) => line.includes("✗"));
+        expect({ status, stderr, failed }).toEqual({ status: 0, stderr: "", failed: [] });
+        expect(stdout).toContain(`IPv${family} without NAT`);
+        expect(stdout).not.toContain(`IPv${10 - family} without NAT`);
+      },
+      120_000,
+    );
+  }
+});
+
+describe("Ctrl-C", () => {
+  for (const moment of [0.1, 0.3, 0.6, 1.2]) {
+    labTest(
+      `after ${moment} s: ends soon, and nothing is left`,
+      async () => {
+        const dir = `interrupt-${moment}`;
+        const child = Bun.spawn([weft, "lab", "run"], {
+          env: { ...process.env, WEFT_LAB_DIR: join(folder, dir) },
+          stdin: "ignore",
+          stdout: "ignore",
+          stderr: "ignore",
+        });
+        await Bun.sleep(moment * 1000);
+        child.kill("SIGINT");
+        expect(await Promise.race([child.exited, Bun.sleep(15_000).then(() => "still there")])).toBe(130);
+        expect(existsSync(join(folder, dir))).toBe(false);
+      },
+      30_000,
+    );
+  }
+});
+
 describe("bad input", () => {
   const cases: [string, string[], string][] = [
     [
@@ -283,6 +332,16 @@ describe("bad input", () => {
       'overlaps --service-cidr "10.96.0.0/16"',
     ],
     ["host bits", ["lab", "up", "--cluster-cidr", "10.244.0.1/16"], "Write 10.244.0.0/16"],
+    [
+      "the fabric's",
+      ["lab", "up", "--cluster-cidr", "172.30.0.0/16"],
+      "overlaps 172.30.0.0/24, the lab's own fabric",
+    ],
+    [
+      "too small",
+      ["lab", "up", "--cluster-cidr", "10.1.0.0/24"],
+      "has room for 1 of 3 podCIDRs of /24. Give a /22",
+    ],
     ["no prefix", ["lab", "up", "--cluster-cidr", "pods"], "is not a prefix"],
     ["too many nodes", ["lab", "up", "--nodes", "99"], "is not a whole number from 1 to 20"],
     ["a misspelt option", ["lab", "up", "--node", "3"], '(did you mean "nodes"?)'],
