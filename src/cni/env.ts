@@ -1,4 +1,5 @@
 import { quote } from "../lib/errors.ts";
+import { firstOf } from "../lib/lists.ts";
 import { didYouMean } from "../lib/suggest.ts";
 import { CniError, cniErrorCode } from "./errors.ts";
 import { requireContainerId, requireInterfaceName } from "./validate.ts";
@@ -97,7 +98,7 @@ const required: Readonly<Record<CniCommand, readonly string[]>> = {
 
 /** Reads CNI_COMMAND; throws code 4 for what is no command. */
 export function parseCommand(text: string): CniCommand {
-  const command = commands.find((known) => known === text);
+  const command = firstOf(commands, (known) => known === text);
   if (command !== undefined) return command;
   throw new CniError(
     cniErrorCode.invalidEnvironment,
@@ -111,7 +112,8 @@ export function parseCommand(text: string): CniCommand {
 /** Reads and checks a plugin's environment. Throws a {@link CniError} of code 4 that names each missing variable. */
 export function parseInvocation(env: Environment): Invocation {
   const command = parseCommand(env.CNI_COMMAND ?? "");
-  const missing = required[command].filter((name) => (env[name] ?? "") === "");
+  const missing: string[] = [];
+  for (const name of required[command]) if ((env[name] ?? "") === "") missing.push(name);
   if (missing.length > 0) {
     throw new CniError(
       cniErrorCode.invalidEnvironment,
@@ -127,9 +129,15 @@ export function parseInvocation(env: Environment): Invocation {
     netns: env.CNI_NETNS ?? "",
     ifname: isAttachment ? requireInterfaceName(env.CNI_IFNAME ?? "") : "",
     args: parseCniArgs(env.CNI_ARGS ?? ""),
-    path: (env.CNI_PATH ?? "").split(":").filter((folder) => folder !== ""),
+    path: foldersOf(env.CNI_PATH ?? ""),
     netnsOverride: override === "true" || override === "1",
   };
+}
+
+function foldersOf(path: string): string[] {
+  const folders: string[] = [];
+  for (const folder of path.split(":")) if (folder !== "") folders.push(folder);
+  return folders;
 }
 
 /** The variables for starting another plugin: those of {@link parseInvocation}, written. */

@@ -10,7 +10,7 @@ import { formatResult, parseResult } from "./result.ts";
 import { isInterfaceName, requireContainerId } from "./validate.ts";
 import { supportedVersions } from "./versions.ts";
 
-const rounds = 4000;
+const rounds = 1500;
 
 const corpus = [
   {

@@ -22,9 +22,10 @@ export function isVersion(text: string): boolean {
 
 /** Negative, 0 or positive as `a` is older than, equal to or newer than `b`. Both must be versions. */
 export function compareVersions(a: string, b: string): number {
+  const left = a.split(".");
   const right = b.split(".");
-  for (const [i, part] of a.split(".").entries()) {
-    const difference = Number(part) - Number(right[i] ?? 0);
+  for (let i = 0; i < left.length; i++) {
+    const difference = Number(left[i]) - Number(right[i] ?? 0);
     if (difference !== 0) return difference;
   }
   return 0;

@@ -17,11 +17,14 @@ export function allocate(
   taken: (ip: Ip) => boolean,
   last: Ip | undefined,
 ): Candidate | undefined {
-  const at = last === undefined ? -1 : set.findIndex((range) => rangeContains(range, last));
-  const begin = Math.max(at, 0);
+  let begin = 0;
+  let resume: bigint | undefined;
+  for (let i = 0; i < set.length && last !== undefined && resume === undefined; i++) {
+    if (rangeContains(set[i] as IpRange, last)) [begin, resume] = [i, last.toBigInt() + 1n];
+  }
   const first = set[begin];
   if (first === undefined) return undefined;
-  const resume = at < 0 || last === undefined ? first.start.toBigInt() : last.toBigInt() + 1n;
+  resume ??= first.start.toBigInt();
   const ahead = firstFree(first, resume, first.end.toBigInt(), taken);
   if (ahead !== undefined) return ahead;
   for (let i = 1; i < set.length; i++) {

@@ -102,9 +102,14 @@ export class FileLeaseStore implements LeaseStore {
 
   /** As the reference: a lease without interface name counts only where none with it is found. */
   find(owner: Owner): Ip[] {
-    const mine = this.list().filter((lease) => lease.owner.containerId === owner.containerId);
-    const exact = mine.filter((lease) => lease.owner.ifname === owner.ifname);
-    return (exact.length > 0 ? exact : mine.filter((lease) => lease.owner.ifname === "")).map(({ ip }) => ip);
+    const exact: Ip[] = [];
+    const nameless: Ip[] = [];
+    for (const { ip, owner: other } of this.list()) {
+      if (other.containerId !== owner.containerId) continue;
+      if (other.ifname === owner.ifname) exact.push(ip);
+      else if (other.ifname === "") nameless.push(ip);
+    }
+    return exact.length > 0 ? exact : nameless;
   }
 
   has(ip: Ip): boolean {

@@ -1,5 +1,6 @@
 import { InvalidInput } from "../lib/errors.ts";
 import { Ip } from "../lib/ip.ts";
+import { firstOf } from "../lib/lists.ts";
 import type { Prefix } from "../lib/prefix.ts";
 
 /** Addresses that may be given out: from `start` to `end`, both included, except the gateway. */
@@ -60,7 +61,7 @@ export function rangeContains(range: IpRange, ip: Ip): boolean {
 
 /** The range of the set that has the address. */
 export function rangeFor(set: RangeSet, ip: Ip): IpRange | undefined {
-  return set.find((range) => rangeContains(range, ip));
+  return firstOf(set, (range) => rangeContains(range, ip));
 }
 
 /** True where some address is in both. */
@@ -78,17 +79,19 @@ export function formatRangeSet(set: RangeSet): string {
  */
 export function requireDistinctRanges(sets: readonly RangeSet[], field: string): void {
   const seen: { range: IpRange; at: string }[] = [];
-  for (const [i, set] of sets.entries()) {
+  for (let i = 0; i < sets.length; i++) {
+    const set = sets[i] as RangeSet;
     const family = set[0]?.subnet.family;
     if (family === undefined) throw new InvalidInput(`${field}[${i}]`, [], "has no range");
-    for (const [j, range] of set.entries()) {
+    for (let j = 0; j < set.length; j++) {
+      const range = set[j] as IpRange;
       const at = `${field}[${i}][${j}]`;
       if (range.subnet.family !== family) {
         throw new InvalidInput(at, String(range.subnet), "is of another family than the set's first range", {
           remedy: "Give each family a range set of its own",
         });
       }
-      const other = seen.find((earlier) => rangesOverlap(earlier.range, range));
+      const other = firstOf(seen, (earlier) => rangesOverlap(earlier.range, range));
       if (other !== undefined) {
         throw new InvalidInput(at, String(range.subnet), `overlaps ${other.range.subnet} of ${other.at}`);
       }

@@ -12,7 +12,10 @@ export function parseMac(text: string, field = "mac"): Uint8Array {
 
 /** Lower-case, colon-separated; works for link-layer addresses of any length. */
 export function formatMac(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(":");
+  const hex = bytes.toHex();
+  let text = hex.slice(0, 2);
+  for (let i = 2; i < hex.length; i += 2) text += `:${hex.slice(i, i + 2)}`;
+  return text;
 }
 
 /** A unicast address that is locally administered (IEEE 802-2014, 8.2.2), as text. */

@@ -2,6 +2,7 @@ import { CniError, cniErrorCode } from "../cni/errors.ts";
 import type { Result } from "../cni/result.ts";
 import { quote } from "../lib/errors.ts";
 import { Ip } from "../lib/ip.ts";
+import { anyOf } from "../lib/lists.ts";
 import { Prefix } from "../lib/prefix.ts";
 import { isExists } from "../linux/errors.ts";
 import type { LeanLink, LeanRtnl } from "../linux/lean/rtnl.ts";
@@ -34,7 +35,8 @@ export function gatewaysOf(
 }
 
 function hasDefaultRoute(result: Result, family: 4 | 6): boolean {
-  return result.routes.some(
+  return anyOf(
+    result.routes,
     ({ dst, gw }) => gw !== undefined && dst.family === family && dst.length === 0 && dst.ip.isUnspecified(),
   );
 }
@@ -52,10 +54,12 @@ export async function setGateways(
 ): Promise<void> {
   const present = rtnl.addresses(link.index);
   for (const address of gateways) {
-    if (present.some((other) => other.equals(address))) continue;
-    const others = present.filter(
-      (other) => isInTheWay(other, address) && !gateways.some((wanted) => wanted.equals(other)),
-    );
+    if (anyOf(present, (other) => other.equals(address))) continue;
+    const others: Prefix[] = [];
+    for (const other of present) {
+      if (isInTheWay(other, address) && !anyOf(gateways, (wanted) => wanted.equals(other)))
+        others.push(other);
+    }
     const [first] = others;
     if (first !== undefined && !config.forceAddress) throw occupied(link.name, first, address);
     if (first !== undefined) await removeAddresses(link, others);

@@ -5,7 +5,7 @@ import type { LeanLink } from "../linux/lean/rtnl.ts";
 import { Rtnl } from "../linux/route/rtnl.ts";
 import { type BridgeConfig, usesVlans, vlanInterfaceName } from "./bridge-config.ts";
 import { refuseRouterAdvertisements, tryWriteSysctl } from "./interface.ts";
-import { randomVethName } from "./veth.ts";
+import { vethName } from "./veth.ts";
 
 /*
  * What bridges need once, or only some of them: making the bridge, VLANs, modes of ports. Apart from bridge-link.ts so
@@ -98,7 +98,7 @@ export function ensureVlanInterface(bridgeLink: LeanLink, config: BridgeConfig):
   using rtnl = new Rtnl();
   const name = vlanInterfaceName(bridgeLink.name, config.vlan);
   if (rtnl.links.find(name) !== undefined) return name;
-  const port = randomVethName();
+  const port = vethName(name, 1);
   const { mtu, index: master } = bridgeLink;
   try {
     rtnl.links.add({ kind: "veth", name: port, up: true, master, mtu, peer: { name, mtu } });

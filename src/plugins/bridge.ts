@@ -2,6 +2,7 @@ import { CniError, cniErrorCode } from "../cni/errors.ts";
 import type { GcRequest, Plugin, PluginRequest } from "../cni/plugin.ts";
 import { isDnsEmpty, type Result, type ResultInterface } from "../cni/result.ts";
 import type { Ip } from "../lib/ip.ts";
+import { anyOf } from "../lib/lists.ts";
 import type { Prefix } from "../lib/prefix.ts";
 import { type LeanLink, LeanRtnl } from "../linux/lean/rtnl.ts";
 import { attachmentOf } from "./attachment.ts";
@@ -118,7 +119,7 @@ async function attach(attaching: Attaching): Promise<Result> {
 
 async function beKnown({ request, container }: Attaching, link: LeanLink, result: Result): Promise<void> {
   const { ifname } = request.invocation;
-  if (result.ips.some(({ address }) => address.family === 6))
+  if (anyOf(result.ips, ({ address }) => address.family === 6))
     await settleAddresses(container, link.index, ifname);
   announce(container, link);
 }
@@ -130,9 +131,10 @@ interface Port {
 
 async function addPort(attaching: Attaching, bridgeLink: LeanLink): Promise<Port> {
   const { request, config, netns, host, container, undo } = attaching;
-  const { ifname } = request.invocation;
+  const { ifname, containerId } = request.invocation;
   const { mtu, mac } = config;
-  const name = createVeth(host, { netns, container, ifname, mtu, mac, master: bridgeLink.index });
+  const purpose = `${containerId}/${ifname}`;
+  const name = createVeth(host, { netns, container, ifname, mtu, mac, master: bridgeLink.index, purpose });
   undo.push(() => void host.deleteLink(name));
   refuseRouterAdvertisements(name);
   const hostEnd = host.get(name);
@@ -190,8 +192,8 @@ async function beGateway(
     result.interfaces.push(describe(link));
   }
   await setGateways(host, link, gateways, config);
-  if (gateways.some(({ family }) => family === 4)) enableForwarding(4);
-  if (gateways.some(({ family }) => family === 6)) enableForwarding(6);
+  if (anyOf(gateways, ({ family }) => family === 4)) enableForwarding(4);
+  if (anyOf(gateways, ({ family }) => family === 6)) enableForwarding(6);
 }
 
 function describe({ name, mac, mtu }: LeanLink, sandbox?: string): ResultInterface {
@@ -203,7 +205,7 @@ function knownAddresses(request: PluginRequest): Ip[] | undefined {
   const { prevResult, ipamType } = request.config;
   const known = prevResult?.ips.map(({ address }) => address.ip) ?? [];
   for (const ip of ipamType === "host-local" ? findLeases(request) : []) {
-    if (!known.some((other) => other.equals(ip))) known.push(ip);
+    if (!anyOf(known, (other) => other.equals(ip))) known.push(ip);
   }
   return known.length === 0 ? undefined : known;
 }

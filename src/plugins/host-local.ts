@@ -23,6 +23,7 @@ import {
 import type { LeaseStore, Owner } from "../ipam/store.ts";
 import { InvalidInput } from "../lib/errors.ts";
 import { Ip } from "../lib/ip.ts";
+import { anyOf, firstOf } from "../lib/lists.ts";
 import { Prefix } from "../lib/prefix.ts";
 import { KernelError } from "../linux/errors.ts";
 import { readText } from "../linux/lean/files.ts";
@@ -140,9 +141,10 @@ function allocateAll(store: LeaseStore, config: HostLocalConfig, owner: Owner): 
   const open = [...config.requested];
   const ips: ResultIp[] = [];
   try {
-    for (const [i, set] of config.rangeSets.entries()) {
-      const at = open.findIndex((ip) => rangeFor(set, ip) !== undefined);
-      const wanted = at < 0 ? undefined : open.splice(at, 1)[0];
+    for (let i = 0; i < config.rangeSets.length; i++) {
+      const set = config.rangeSets[i] as RangeSet;
+      const wanted = firstOf(open, (ip) => rangeFor(set, ip) !== undefined);
+      if (wanted !== undefined) open.splice(open.indexOf(wanted), 1);
       const { ip, range } =
         wanted === undefined ? takeNext(store, set, i, owner, held) : take(store, set, i, owner, wanted);
       ips.push({ address: new Prefix(ip, range.subnet.length), gateway: range.gateway });
@@ -186,7 +188,7 @@ function take(store: LeaseStore, set: RangeSet, index: number, owner: Owner, ip:
 }
 
 function takeNext(store: LeaseStore, set: RangeSet, index: number, owner: Owner, held: readonly Ip[]): Taken {
-  const before = held.find((ip) => rangeFor(set, ip) !== undefined);
+  const before = firstOf(held, (ip) => rangeFor(set, ip) !== undefined);
   if (before !== undefined) {
     throw new CniError(
       cniErrorCode.internal,
@@ -240,17 +242,20 @@ function parseRangeSets(config: NetworkConfig, ipam: Fields): RangeSet[] {
   }
   const sets = lists.map((list) => list.map(parseRange));
   requireDistinctRanges(sets, "ipam.ranges");
-  for (const family of [4, 6]) {
-    const count = sets.filter((set) => set[0]?.subnet.family === family).length;
-    if (count > 1 && !isAtLeast(config.cniVersion, "0.3.0")) {
-      throw new CniError(
-        cniErrorCode.invalidNetworkConfig,
-        `CNI version ${config.cniVersion} does not support more than 1 address per family`,
-        { remedy: "Set cniVersion to 0.3.0 or newer" },
-      );
-    }
-  }
+  if (!isAtLeast(config.cniVersion, "0.3.0")) requireOneOfEachFamily(sets, config.cniVersion);
   return sets;
+}
+
+/** Results before 0.3.0 have one place for each family. */
+function requireOneOfEachFamily(sets: readonly RangeSet[], version: string): void {
+  for (const family of [4, 6]) {
+    if (sets.filter((set) => set[0]?.subnet.family === family).length < 2) continue;
+    throw new CniError(
+      cniErrorCode.invalidNetworkConfig,
+      `CNI version ${version} does not support more than 1 address per family`,
+      { remedy: "Set cniVersion to 0.3.0 or newer" },
+    );
+  }
 }
 
 function parseRange(fields: Fields): IpRange {
@@ -280,7 +285,7 @@ function parseRequested(config: NetworkConfig, byArgs: string | undefined): Ip[]
   for (const [fields, field] of sources) {
     for (const text of fields?.strings("ips") ?? []) {
       const ip = text.includes("/") ? Prefix.parse(text, field).ip : Ip.parse(text, field);
-      if (!requested.some((other) => other.equals(ip))) requested.push(ip);
+      if (!anyOf(requested, (other) => other.equals(ip))) requested.push(ip);
     }
   }
   return requested;

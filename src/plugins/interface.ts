@@ -1,5 +1,6 @@
 import { CniError, cniErrorCode } from "../cni/errors.ts";
 import type { Result, ResultRoute } from "../cni/result.ts";
+import { anyOf, firstOf } from "../lib/lists.ts";
 import { isExists, isNotFound, KernelError } from "../linux/errors.ts";
 import { readText, writeExisting } from "../linux/lean/files.ts";
 import type { LeanLink, LeanRoute, LeanRtnl } from "../linux/lean/rtnl.ts";
@@ -23,7 +24,7 @@ export function configureInterface(input: InterfaceInput, result: Result): void 
   const { rtnl, index } = input;
   prepareSysctls(
     input,
-    result.ips.some(({ address }) => address.family === 6),
+    anyOf(result.ips, ({ address }) => address.family === 6),
   );
   for (const { address } of result.ips) rtnl.addAddress(index, address);
   rtnl.setUp(index, true);
@@ -80,7 +81,7 @@ export function refuseRouterAdvertisements(ifname: string): void {
 
 function newRoute(index: number, route: ResultRoute, result: Result): LeanRoute {
   const { dst, gw, mtu, advmss, priority, table, scope } = route;
-  const gateway = gw ?? result.ips.find((ip) => ip.address.family === dst.family)?.gateway;
+  const gateway = gw ?? firstOf(result.ips, (ip) => ip.address.family === dst.family)?.gateway;
   return { dst, gateway, oif: index, scope: scope ?? 0, priority, table, mtu, advmss };
 }
 

@@ -1,4 +1,5 @@
 import type { Ip } from "../lib/ip.ts";
+import { anyOf } from "../lib/lists.ts";
 import type { Prefix } from "../lib/prefix.ts";
 import { isExists, isNotFound } from "../linux/errors.ts";
 import { type LeanElement, type LeanKey, LeanNft } from "../linux/lean/nft.ts";
@@ -16,14 +17,16 @@ function keyOf(ip: Ip): LeanKey {
 export async function addMasquerade(attachment: Attachment, addresses: readonly Prefix[]): Promise<void> {
   using nft = new LeanNft(tableName);
   const comment = commentOf(attachment);
-  const chains = new Map(addresses.map((address) => [masqueradeChain(address.masked()), address.masked()]));
-  const missing = [...chains]
-    .filter(([chain]) => nft.chainUse(chain) === undefined)
-    .map(([, network]) => network);
-  if (missing.length > 0) await makeStructure(missing);
-  const elements = addresses.map((address): LeanElement => {
-    return { ...keyOf(address.ip), data: masqueradeChain(address.masked()), comment };
-  });
+  const networks: Prefix[] = [];
+  const elements: LeanElement[] = [];
+  for (const address of addresses) {
+    const network = address.masked();
+    if (!anyOf(networks, (other) => other.equals(network))) networks.push(network);
+    elements.push({ ...keyOf(address.ip), data: masqueradeChain(network), comment });
+  }
+  if (anyOf(networks, (network) => nft.chainUse(masqueradeChain(network)) === undefined)) {
+    await makeStructure(networks);
+  }
   for (let attempt = 1; ; attempt++) {
     try {
       nft.add(elements, presentAmong(nft, elements));
@@ -31,7 +34,7 @@ export async function addMasquerade(attachment: Attachment, addresses: readonly 
     } catch (error) {
       // Another process removed the chain with its last element, or gave the element to somebody else.
       if (attempt === 3 || (!isNotFound(error) && !isExists(error))) throw error;
-      await makeStructure([...chains.values()]);
+      await makeStructure(networks);
     }
   }
 }
@@ -42,7 +45,9 @@ async function makeStructure(networks: readonly Prefix[]): Promise<void> {
 }
 
 function presentAmong(nft: LeanNft, keys: readonly LeanKey[]): LeanKey[] {
-  return keys.filter((key) => nft.find(key) !== undefined);
+  const present: LeanKey[] = [];
+  for (const key of keys) if (nft.find(key) !== undefined) present.push(key);
+  return present;
 }
 
 /**
@@ -81,7 +86,7 @@ function removeElements(open: Disposable[], attachment: Attachment, ips: readonl
     // A second DEL of the same attachment was quicker.
     if (!isNotFound(error)) throw error;
   }
-  return [...chains].some((chain) => (nft.chainUse(chain) ?? 0) <= rulesOfChain);
+  return anyOf(chains, (chain) => (nft.chainUse(chain) ?? 0) <= rulesOfChain);
 }
 
 /** True where the address of the attachment is masqueraded. */

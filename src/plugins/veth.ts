@@ -9,11 +9,14 @@ const tries = 10;
 /** How long a new port may take until it forwards. Milliseconds. */
 const patience = 2500;
 
-/** A name for the host's end, in the manner of the reference plugins. */
-export function randomVethName(): string {
-  // Not by crypto, which takes longer to load than all else here to run; a name that is taken is tried anew.
-  const number = Math.floor(Math.random() * 2 ** 32);
-  return `veth${number.toString(16).padStart(8, "0")}`;
+/**
+ * A name for a host's end, in the manner of the reference plugins: a hash (FNV-1a) of what it is for. Where the name is
+ * taken, the next try gets another.
+ */
+export function vethName(text: string, attempt: number): string {
+  let hash = 0x811c9dc5 ^ attempt;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  return `veth${(hash >>> 0).toString(16).padStart(8, "0")}`;
 }
 
 /** A pair whose one end is born in a container. */
@@ -27,6 +30,8 @@ export interface VethInput {
   mac: string | undefined;
   /** The host's end belongs to this link from the start. */
   master: number | undefined;
+  /** What the pair is for; the host's end is named after it. */
+  purpose: string;
 }
 
 /**
@@ -34,9 +39,9 @@ export interface VethInput {
  * Throws where the container has such an interface already.
  */
 export function createVeth(host: LeanRtnl, input: VethInput): string {
-  const { netns, container, ifname, mtu, mac, master } = input;
+  const { netns, container, ifname, mtu, mac, master, purpose } = input;
   for (let i = 1; ; i++) {
-    const name = randomVethName();
+    const name = vethName(purpose, i);
     try {
       host.addVeth({ name, master, mtu, peer: { name: ifname, netnsFd: netns.fd, mac } });
       return name;

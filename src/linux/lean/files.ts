@@ -141,11 +141,12 @@ export function status(path: string): FileStatus | undefined {
     if (isNotFound(error)) return undefined;
     throw error;
   }
-  // struct statx: mode at 0x1c, inode at 0x20, device at 0x88. As 16-bit words, in the host's byte order.
-  const words = new Uint16Array(result.buffer);
+  // struct statx: mode at 0x1c, inode at 0x20, device at 0x88.
+  const view = new DataView(result.buffer);
+  const word = (at: number) => view.getUint32(at, true);
   return {
-    identity: [...words.subarray(0x10, 0x14), ...words.subarray(0x44, 0x48)].join(),
-    isFile: ((words[0x0e] as number) & S_IFMT) === S_IFREG,
+    identity: `${word(0x20)}.${word(0x24)}.${word(0x88)}.${word(0x8c)}`,
+    isFile: (view.getUint16(0x1c, true) & S_IFMT) === S_IFREG,
   };
 }
 

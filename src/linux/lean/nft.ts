@@ -151,11 +151,11 @@ export class LeanNft {
    * is there already and ENOENT where a map or chain is missing; the kernel takes long to undo (some 15 ms).
    */
   add(elements: readonly LeanElement[], replace: readonly LeanKey[] = []): void {
-    this.#transact("add elements", describe(elements), () => {
+    this.#transact("add elements", `of map ${elements[0]?.set}`, () => {
       for (const key of replace) this.#change(NFT_MSG_DELSETELEM, 0, key);
       let last = 0;
-      for (const [i, element] of elements.entries()) {
-        const ack = i === elements.length - 1 ? NLM_F_ACK : 0;
+      for (const element of elements) {
+        const ack = element === elements[elements.length - 1] ? NLM_F_ACK : 0;
         last = this.#change(NFT_MSG_NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL | ack, element);
       }
       return last;
@@ -164,10 +164,10 @@ export class LeanNft {
 
   /** Deletes elements in one transaction. Throws ENOENT where one is not there. */
   delete(keys: readonly LeanKey[]): void {
-    this.#transact("delete elements", describe(keys), () => {
+    this.#transact("delete elements", `of map ${keys[0]?.set}`, () => {
       let last = 0;
-      for (const [i, key] of keys.entries()) {
-        last = this.#change(NFT_MSG_DELSETELEM, i === keys.length - 1 ? NLM_F_ACK : 0, key);
+      for (const key of keys) {
+        last = this.#change(NFT_MSG_DELSETELEM, key === keys[keys.length - 1] ? NLM_F_ACK : 0, key);
       }
       return last;
     });
@@ -230,8 +230,4 @@ export class LeanNft {
   [Symbol.dispose](): void {
     this.close();
   }
-}
-
-function describe(keys: readonly LeanKey[]): string {
-  return `of map ${[...new Set(keys.map(({ set }) => set))].join(", ")}`;
 }

@@ -56,6 +56,8 @@ const IFINFOMSG = 16;
 const IFADDRMSG = 8;
 const RTMSG = 12;
 
+const noBytes = new Uint8Array(0);
+
 /** What plugins want to know of a link. */
 export interface LeanLink {
   index: number;
@@ -139,36 +141,55 @@ export class LeanRtnl {
     throw new KernelError("read link", String(ref), errno.ENODEV);
   }
 
+  /** The link in the answer, in one pass: a link has some forty attributes. */
   #linkIn(end: number): LeanLink {
     const socket = this.#socket;
-    const start = HEADER + IFINFOMSG;
+    const { bytes } = socket;
     const flags = socket.u32At(HEADER + 8);
-    const at = (type: number) => socket.find(type, start, end);
-    const number = (type: number) => {
-      const found = at(type);
-      return found === undefined ? undefined : socket.u32At(found);
-    };
-    const name = at(IFLA_IFNAME);
-    const mac = at(IFLA_ADDRESS);
-    const macBytes =
-      mac === undefined ? new Uint8Array(0) : socket.bytes.slice(mac, mac + socket.sizeAt(mac));
-    const info = at(IFLA_LINKINFO);
-    const operState = at(IFLA_OPERSTATE);
-    const kind =
-      info === undefined ? undefined : socket.find(IFLA_INFO_KIND, info, info + socket.sizeAt(info));
-    return {
+    const link: LeanLink = {
       index: socket.u32At(HEADER + 4),
-      name: name === undefined ? "" : socket.textAt(name),
-      kind: kind === undefined ? undefined : socket.textAt(kind),
-      mac: formatMac(macBytes),
-      macBytes,
-      mtu: number(IFLA_MTU) ?? 0,
+      name: "",
+      kind: undefined,
+      mac: "",
+      macBytes: noBytes,
+      mtu: 0,
       up: (flags & IFF_UP) !== 0,
       promiscuous: (flags & IFF_PROMISC) !== 0,
-      operational: operState !== undefined && socket.bytes[operState] === IF_OPER_UP,
-      master: number(IFLA_MASTER),
-      parent: number(IFLA_LINK),
+      operational: false,
+      master: undefined,
+      parent: undefined,
     };
+    let next: number;
+    for (let at = HEADER + IFINFOMSG; at + 4 <= end; at = next) {
+      next = socket.nextAfter(at);
+      const payload = at + 4;
+      switch (socket.typeAt(at)) {
+        case IFLA_IFNAME:
+          link.name = socket.textAt(payload);
+          break;
+        case IFLA_ADDRESS:
+          link.macBytes = bytes.slice(payload, payload + socket.sizeAt(payload));
+          link.mac = formatMac(link.macBytes);
+          break;
+        case IFLA_MTU:
+          link.mtu = socket.u32At(payload);
+          break;
+        case IFLA_MASTER:
+          link.master = socket.u32At(payload);
+          break;
+        case IFLA_LINK:
+          link.parent = socket.u32At(payload);
+          break;
+        case IFLA_OPERSTATE:
+          link.operational = bytes[payload] === IF_OPER_UP;
+          break;
+        case IFLA_LINKINFO: {
+          const kind = socket.find(IFLA_INFO_KIND, payload, payload + socket.sizeAt(payload));
+          if (kind !== undefined) link.kind = socket.textAt(kind);
+        }
+      }
+    }
+    return link;
   }
 
   /** Makes a pair: this end up, the other end down. Throws EEXIST where either name is taken. */

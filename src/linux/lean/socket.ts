@@ -29,7 +29,7 @@ const SEND_SIZE = 4096;
 /** The kernel fits parts of dumps to what the reader takes. */
 const RECEIVE_SIZE = 16 * 1024;
 /** Seconds. */
-const patience = 10n;
+const patience = 10;
 
 export const NLM_F_REQUEST = 0x1;
 export const NLM_F_ACK = 0x4;
@@ -39,7 +39,10 @@ export const NLM_F_EXCL = 0x200;
 export const NLM_F_CREATE = 0x400;
 export const NLM_F_APPEND = 0x800;
 
-const little = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
+/** Bun runs on nothing else. */
+const little = true;
+/** Of an option that is switched on: an int. */
+const on = Uint8Array.of(1, 0, 0, 0);
 const decoder = new TextDecoder();
 
 /** Runs `action` with this thread in the namespace of a descriptor; `action` must not await. */
@@ -74,9 +77,11 @@ export class LeanSocket {
     const open = () => ffi.socket(AF_NETLINK, SOCK_RAW, protocol);
     this.#fd = netnsFd === undefined ? open() : inNamespace(netnsFd, open);
     for (const option of [NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK]) {
-      ffi.setsockopt(this.#fd, SOL_NETLINK, option, 1);
+      ffi.setsockopt(this.#fd, SOL_NETLINK, option, on);
     }
-    const timeout = new Uint8Array(new BigInt64Array([patience, 0n]).buffer);
+    // struct timeval: seconds and microseconds of 8 bytes each.
+    const timeout = new Uint8Array(16);
+    timeout[0] = patience;
     ffi.setsockopt(this.#fd, SOL_SOCKET, SO_RCVTIMEO, timeout);
   }
 
@@ -256,11 +261,20 @@ export class LeanSocket {
 
   /** Where the payload of an attribute begins, among those from `start` to `end`; undefined where there is none. */
   find(type: number, start: number, end: number): number | undefined {
-    for (let at = start; at + 4 <= end; ) {
-      if ((this.view.getUint16(at + 2, little) & NLA_TYPE_MASK) === type) return at + 4;
-      at += Math.max(4, (this.view.getUint16(at, little) + 3) & ~3);
+    for (let at = start; at + 4 <= end; at = this.nextAfter(at)) {
+      if (this.typeAt(at) === type) return at + 4;
     }
     return undefined;
+  }
+
+  /** The type of the attribute whose header is at an offset. */
+  typeAt(at: number): number {
+    return this.view.getUint16(at + 2, little) & NLA_TYPE_MASK;
+  }
+
+  /** Where the header of the next attribute is. */
+  nextAfter(at: number): number {
+    return at + Math.max(4, (this.view.getUint16(at, little) + 3) & ~3);
   }
 
   /** The length of the payload at an offset that {@link find} returned. */
