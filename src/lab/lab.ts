@@ -317,16 +317,16 @@ export class Lab {
         await client.patch(resources.deployments, blue, { type: "merge", body: { spec: { replicas } } });
       },
       addNode: async () => {
-        const node = this.#startNode();
-        await this.#until(`${node.name} to be ready`, () => this.#nodesReady());
-        return node.name;
+        const { name } = this.#startNode();
+        try {
+          await this.#until(`${name} to be ready`, () => this.#nodesReady());
+        } catch (error) {
+          await this.#removeNode(name);
+          throw error;
+        }
+        return name;
       },
-      removeNode: async (name) => {
-        const node = this.#nodes.get(name);
-        this.#nodes.delete(name);
-        await client.delete(resources.nodes, { name });
-        await node?.stop(this.#kernel);
-      },
+      removeNode: (name) => this.#removeNode(name),
       restartAgent: async (name) => {
         const node = this.#nodes.get(name);
         await node?.stopAgent();
@@ -346,6 +346,13 @@ export class Lab {
         return urlOf(service?.spec.clusterIP ?? "", service?.spec.ports?.[0]?.port ?? 0);
       },
     };
+  }
+
+  async #removeNode(name: string): Promise<void> {
+    const node = this.#nodes.get(name);
+    this.#nodes.delete(name);
+    await this.#known().client.delete(resources.nodes, { name });
+    await node?.stop(this.#kernel);
   }
 
   async #anyPod(): Promise<Caller> {

@@ -80,11 +80,12 @@ export async function tellStory(stage: Stage, emit: (result: CheckResult) => voi
   await chapter("an agent restarts", async () => {
     const caller = await stage.caller();
     const node = stage.readyPods()[0]?.node ?? "";
-    const restarted = stage.restartAgent(node);
     let over = false;
-    void restarted.then(() => {
+    const restarted = stage.restartAgent(node).finally(() => {
       over = true;
     });
+    // Awaited below; until then a failure is nobody's.
+    restarted.catch(() => {});
     let asked = 0;
     while (!over) {
       const results = await dialFrom(caller.socket, stage.serviceUrl(), 5);

@@ -53,8 +53,9 @@ export class Kubelet {
     });
     await Promise.race([this.#register(), aborted]);
     if (signal.aborted) return;
-    void this.#renewLease();
     this.#options.onNetworkChange(() => void this.#reportReady());
+    // A change while it was being registered was told to nobody: the first renewal looks for it.
+    void this.#renewLease();
     const informer = startInformer(this.#client, resources.pods, {
       fieldSelector: `spec.nodeName=${nodeName}`,
       signal,

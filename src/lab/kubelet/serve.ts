@@ -1,5 +1,5 @@
-import { watch } from "node:fs";
-import { readdir, readFile } from "node:fs/promises";
+import { readdirSync, watch } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { loadClientConfig } from "../../kube/config.ts";
 import { createKubeClient } from "../../kube/index.ts";
 import { systemClock } from "../../lib/clock.ts";
@@ -30,7 +30,7 @@ export async function serveKubelet(spec: KubeletSpec, signal: AbortSignal): Prom
   for (const dir of [paths.confDir, paths.binDir, paths.podsDir]) makeDir(dir);
   const log = createLog().with({ kubelet: spec.node });
   const network = new CniNetwork(paths, log);
-  const confs = await watchConfigurations(paths.confDir, signal);
+  const confs = watchConfigurations(paths.confDir, signal);
   const client = createKubeClient(await loadClientConfig({ kubeconfig: paths.kubeconfig }));
   const kubelet = new Kubelet({
     nodeName: spec.node,
@@ -47,12 +47,13 @@ export async function serveKubelet(spec: KubeletSpec, signal: AbortSignal): Prom
     podsDir: paths.podsDir,
     logsDir: spec.logsDir,
     signal,
-    networkReady: () => ({
-      ready: confs.found(),
-      message: confs.found()
+    networkReady: () => {
+      const ready = confs.found();
+      const message = ready
         ? "kubelet is posting ready status"
-        : `no network configuration in ${paths.confDir}`,
-    }),
+        : `no network configuration in ${paths.confDir}`;
+      return { ready, message };
+    },
     onNetworkChange: confs.onChange,
   });
   const echo = startEcho({
@@ -86,21 +87,19 @@ function nodeAnswer(request: Request, kubelet: Kubelet): Response | Promise<Resp
 }
 
 /** Knows whether there is a network configuration, and when that changes. */
-async function watchConfigurations(dir: string, signal: AbortSignal) {
-  let present = await anyConfiguration(dir);
+function watchConfigurations(dir: string, signal: AbortSignal) {
+  let present = false;
   const callbacks = new Set<() => void>();
-  const watcher = watch(dir, { signal }, () => {
-    void anyConfiguration(dir).then((now) => {
-      if (now === present) return;
+  // Without an await: of two that overlap, the older one could have the last word.
+  const found = () => {
+    const now = readdirSync(dir).some((name) => /\.(conf|conflist|json)$/.test(name));
+    if (now !== present) {
       present = now;
       for (const callback of callbacks) callback();
-    });
-  });
+    }
+    return now;
+  };
+  const watcher = watch(dir, { signal }, found);
   watcher.on("error", () => {});
-  return { found: () => present, onChange: (callback: () => void) => void callbacks.add(callback) };
-}
-
-async function anyConfiguration(dir: string): Promise<boolean> {
-  const names = await readdir(dir).catch(() => []);
-  return names.some((name) => /\.(conf|conflist|json)$/.test(name));
+  return { found, onChange: (callback: () => void) => void callbacks.add(callback) };
 }
