@@ -39,19 +39,33 @@ export function completeRange(input: RangeInput, field: string): IpRange {
       remedy: `Write it as ${subnet.masked()}`,
     });
   }
-  const { family } = subnet;
-  const first = Ip.fromBigInt(subnet.first + 1n, family);
-  const last = Ip.fromBigInt(family === 4 ? subnet.last - 1n : subnet.last, family);
+  const first = firstHost(subnet);
   const inside = (key: string, ip: Ip) => {
     if (subnet.contains(ip)) return ip;
     throw new InvalidInput(name(key), String(ip), `is not in ${subnet}`);
   };
   const start = inside("rangeStart", input.start ?? first);
-  const end = inside("rangeEnd", input.end ?? last);
+  const end = inside("rangeEnd", input.end ?? lastHost(subnet));
   if (start.compare(end) > 0) {
     throw new InvalidInput(name("rangeEnd"), String(end), `is before rangeStart ${start}`);
   }
   return { subnet, start, end, gateway: inside("gateway", input.gateway ?? first) };
+}
+
+function firstHost(subnet: Prefix): Ip {
+  const bytes = subnet.ip.bytes.slice();
+  bytes[bytes.length - 1] = (bytes[bytes.length - 1] as number) | 1;
+  return Ip.fromBytes(bytes);
+}
+
+/** The last address that is no broadcast address. */
+function lastHost(subnet: Prefix): Ip {
+  const bytes = subnet.ip.bytes.slice();
+  const end = subnet.family === 4 ? 31 : 128;
+  for (let bit = subnet.length; bit < end; bit++) {
+    bytes[bit >> 3] = (bytes[bit >> 3] as number) | (0x80 >> (bit & 7));
+  }
+  return Ip.fromBytes(bytes);
 }
 
 /** True where the address can be given out of the range or is its gateway. */

@@ -50,7 +50,11 @@ export class Prefix {
 
   /** True where no host bit is set, as for a network. */
   isMasked(): boolean {
-    return this.ip.bytes.every((byte, i) => (byte & ~maskOf(this.length, i)) === 0);
+    const { bytes } = this.ip;
+    for (let i = this.length >> 3; i < bytes.length; i++) {
+      if (((bytes[i] as number) & ~maskOf(this.length, i)) !== 0) return false;
+    }
+    return true;
   }
 
   /** The lowest address of the network, as a number. */
