@@ -47,6 +47,14 @@ export function checkCidrs(clusterCidrs: readonly Prefix[], serviceCidrs: readon
     ["--cluster-cidr", clusterCidrs],
     ["--service-cidr", serviceCidrs],
   ] as const) {
+    const odd = cidrs.find(
+      ({ ip }) => ip.isLoopback() || ip.isMulticast() || ip.isLinkLocal() || ip.isUnspecified(),
+    );
+    if (odd !== undefined) {
+      throw new InvalidInput(flag, String(odd), "is not of unicast addresses that can be routed", {
+        remedy: "Take a private network, such as 10.244.0.0/16 or fd00:10:244::/56",
+      });
+    }
     const families = cidrs.map((prefix) => prefix.family);
     if (families.length === 0) {
       throw new InvalidInput(flag, "", "has no prefix", {

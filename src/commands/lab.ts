@@ -37,7 +37,7 @@ Kubernetes API server, a real agent on each node. The host's own network is not 
   up          bring it up and leave it running
   status      what there is: nodes, pods, addresses, routes  [--json]
   check       run the checks  [--json]
-  exec POD -- CMD [ARGS]   run a command of this machine in a pod's network
+  exec POD -- CMD [ARGS]   run a command of this machine in the network of a pod, a node or "outside"
   kubeconfig  print the path of the kubeconfig for kubectl
   down        end it
 

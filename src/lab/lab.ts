@@ -4,6 +4,7 @@ import type { Clock } from "../lib/clock.ts";
 import { explain, WeftError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import { type Kernel, openKernel } from "../linux/kernel.ts";
+import { netnsPath } from "../linux/netns.ts";
 import { applyExample } from "./apply.ts";
 import { agentReady, type PodEntrance, podOn } from "./ask.ts";
 import {
@@ -279,17 +280,19 @@ export class Lab {
     return { name, socket: entrance.socket, ips, node, port: entrance.spec.echo.port };
   }
 
-  /** How to enter a pod that runs here. Throws where there is none of that name. */
+  /** How to enter a pod that runs here, a node, or the host outside. Throws where there is nothing of that name. */
   async entrance(namespace: string, name: string): Promise<PodEntrance> {
     const pod = this.#known().pods.get({ namespace, name });
     const found =
       pod?.spec.nodeName === undefined ? undefined : await podOn(pod.spec.nodeName, namespace, name);
     if (found !== undefined) return found;
+    const hosts = [...this.#nodes.keys(), this.#known().outside.peer.name];
+    if (hosts.includes(name)) return hostEntrance(name);
     const there = this.#known()
       .pods.list(namespace)
       .map((each) => each.metadata.name);
     throw new WeftError("lab-no-pod", `there is no running pod "${name}" in namespace "${namespace}"`, {
-      remedy: there.length === 0 ? "See weft lab status" : `There are ${there.join(", ")}`,
+      remedy: `There are ${[...there, ...hosts].join(", ")}`,
     });
   }
 
@@ -370,4 +373,22 @@ export class Lab {
     this.#plane?.stop();
     this.#kernel.close();
   }
+}
+
+/** A node or the host outside, as one enters it: all of the machine's files, and its network. */
+function hostEntrance(name: string): PodEntrance {
+  return {
+    netns: netnsPath({ name }),
+    spec: {
+      image: "weft/host",
+      command: [],
+      env: {},
+      workingDir: undefined,
+      hostname: name,
+      files: {},
+      pod: { name, namespace: "", ips: [], node: name },
+      echo: { port: 0, socket: "" },
+    },
+    socket: "",
+  };
 }

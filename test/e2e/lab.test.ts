@@ -149,6 +149,10 @@ describe("weft lab up", () => {
         (await lab("exec", pod.name, "--", "getent", "hosts", "blue.default.svc.cluster.local")).status,
       ).toBe(0);
       expect((await lab("exec", pod.name, "--", "sh", "-c", "exit 7")).status).toBe(7);
+      expect((await lab("exec", "node-1", "--", "ip", "route", "show", "proto", "119")).stdout).toContain(
+        "via 172.30.0.12",
+      );
+      expect((await lab("exec", "outside", "--", "hostname")).stdout).toBe("outside\n");
       const none = await lab("exec", "none", "--", "true");
       expect(none.status).toBe(1);
       expect(none.stderr).toContain(`there is no running pod "none" in namespace "default". There are blue-`);
@@ -330,6 +334,11 @@ describe("bad input", () => {
       "overlapping prefixes",
       ["lab", "up", "--cluster-cidr", "10.96.0.0/12"],
       'overlaps --service-cidr "10.96.0.0/16"',
+    ],
+    [
+      "addresses that are not unicast",
+      ["lab", "up", "--cluster-cidr", "224.0.0.0/8"],
+      "is not of unicast addresses",
     ],
     ["host bits", ["lab", "up", "--cluster-cidr", "10.244.0.1/16"], "Write 10.244.0.0/16"],
     [

@@ -1,4 +1,4 @@
-import { cpus, totalmem } from "node:os";
+import { cpus, release, totalmem } from "node:os";
 import {
   type Informer,
   isAlreadyExists,
@@ -159,12 +159,12 @@ export class Kubelet {
         },
       ],
       nodeInfo: {
-        kubeletVersion: `v1.36.0-weft.${version}`,
+        kubeletVersion: `v1.34.0-weft.${version}`,
         containerRuntimeVersion: `weft://${version}`,
         operatingSystem: "linux",
         architecture: process.arch === "x64" ? "amd64" : process.arch,
         osImage: "Weft lab",
-        kernelVersion: "",
+        kernelVersion: release(),
         machineID: "",
         systemUUID: "",
         bootID: "",

@@ -75,6 +75,20 @@ describe("podStatus", () => {
     expect(status.hostIP).toBe("172.30.0.11");
   });
 
+  test("says of an image that is not there that it cannot be had", () => {
+    const pod: Pod = { metadata: { name: "p" }, spec: { containers: [{ name: "a", image: "nginx" }] } };
+    const trouble = { reason: "ErrImagePull", message: "no" };
+    const state = {
+      podIPs: [],
+      sandboxReady: true,
+      startTime: now,
+      init: new Map(),
+      containers: new Map(),
+      trouble,
+    };
+    expect(podStatus(pod, state, [], now).containerStatuses?.[0]?.state).toEqual({ waiting: trouble });
+  });
+
   test("keeps the time of a condition that did not change", () => {
     const pod: Pod = {
       metadata: { name: "p" },

@@ -23,19 +23,20 @@ export interface PodState {
   trouble?: { reason: string; message: string };
 }
 
-const waiting: ContainerState = {
-  restarts: 0,
-  ready: false,
-  state: { kind: "waiting", reason: "ContainerCreating" },
-};
+/** A container that was not started: an image that is not there is its own trouble, all else the pod's. */
+function waitingFor(trouble: PodState["trouble"]): ContainerState {
+  const state = trouble?.reason === "ErrImagePull" ? trouble : { reason: "ContainerCreating" };
+  return { restarts: 0, ready: false, state: { kind: "waiting", ...state } };
+}
 
 /**
  * The status that a kubelet reports: phase, conditions and container statuses from what it knows. Conditions keep
  * their `lastTransitionTime` from the old status as long as they do not change.
  */
 export function podStatus(pod: Pod, known: PodState, hostIPs: readonly string[], now: string): PodStatus {
-  const init = (pod.spec.initContainers ?? []).map((container) => containerStatus(container, known.init));
-  const containers = pod.spec.containers.map((container) => containerStatus(container, known.containers));
+  const notBegun = waitingFor(known.trouble);
+  const init = (pod.spec.initContainers ?? []).map((each) => containerStatus(each, known.init, notBegun));
+  const containers = pod.spec.containers.map((each) => containerStatus(each, known.containers, notBegun));
   const phase = podPhase(pod, containers, init);
   const initialized = init.every((status) => status.state?.terminated?.exitCode === 0);
   const ready = phase === "Running" && containers.every((status) => status.ready);
@@ -86,8 +87,12 @@ function podPhase(pod: Pod, containers: ContainerStatus[], init: ContainerStatus
   return begun ? "Running" : "Pending";
 }
 
-function containerStatus(container: Container, known: ReadonlyMap<string, ContainerState>): ContainerStatus {
-  const { restarts, ready, state, last } = known.get(container.name) ?? waiting;
+function containerStatus(
+  container: Container,
+  known: ReadonlyMap<string, ContainerState>,
+  notBegun: ContainerState,
+): ContainerStatus {
+  const { restarts, ready, state, last } = known.get(container.name) ?? notBegun;
   const reasonOf = (exitCode: number) => (exitCode === 0 ? "Completed" : "Error");
   return {
     name: container.name,
