@@ -22,10 +22,12 @@ import type { Log } from "../lib/log.ts";
 import { Metrics } from "../lib/metrics.ts";
 import { version } from "../lib/version.ts";
 import { type Kernel, openKernel } from "../linux/kernel.ts";
+import { releaseCode } from "../linux/memory.ts";
 import type { AgentConfig } from "./config.ts";
 import { ApiConnection } from "./connection.ts";
 import type { AgentContext, AgentInformers, Feature, FeatureState } from "./feature.ts";
 import { startHealth } from "./health.ts";
+import { repeat } from "./timing.ts";
 import { trimNamespace, trimNode, trimPod, trimService, trimSlice } from "./trim.ts";
 
 export interface AgentOptions {
@@ -63,6 +65,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       states: () => board.states,
       onReport: (callback: () => void) => board.subscribe(callback),
     };
+    keepSmall(shared, board, log);
     log.info("Agent starts", {
       version,
       node: nodeName,
@@ -91,6 +94,25 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     kernel.close();
     health.stop();
   }
+}
+
+/** How long after all features were ready the start is over, and how long until it is looked at again: milliseconds. */
+const startIsOver = 1_000;
+const releaseInterval = 600_000;
+
+/** Lets go of the memory that only the start needed, and again of what only rare events do. */
+function keepSmall(context: Pick<AgentContext, "clock" | "signal">, board: StateBoard, log: Log): void {
+  const release = () => {
+    if (context.signal.aborted) return;
+    log.debug("Let go of code that was not in use", { bytes: releaseCode() });
+  };
+  const stop = board.subscribe(() => {
+    const begun = [...board.states.values()].every(({ state }) => state === "ready" || state === "degraded");
+    if (!begun) return;
+    stop();
+    context.signal.addEventListener("abort", context.clock.after(startIsOver, release), { once: true });
+  });
+  repeat(context, releaseInterval, release);
 }
 
 /** Takes away all that the features own, the last feature first; goes on after failures and reports them all. */

@@ -158,6 +158,8 @@ class CachingInformer<T extends KubeObject> implements Informer<T> {
         onInterrupted: (error) => this.#interrupted(error),
       })) {
         this.#apply(event);
+        // An iteration holds on to its last value until the next one comes, which may be long: a whole list.
+        if (event.type === "LISTED") event.items.length = 0;
         this.#connected();
       }
     } finally {

@@ -45,6 +45,7 @@ const loadMore = () =>
     prctl: { args: [int, size, size, size, size], returns: int },
     chroot: { args: [pointer], returns: int },
     execve: { args: [pointer, pointer, pointer], returns: int },
+    madvise: { args: [size, size, int], returns: int },
   }).symbols;
 
 let loaded: ReturnType<typeof loadMore> | undefined;
@@ -200,6 +201,11 @@ export function mount(
 /** umount2(2). */
 export function umount(target: string, flags: number): void {
   check(more().umount2(cstring(target), flags), "unmount", target);
+}
+
+/** madvise(2) for a range of this process's memory; MADV_* in linux/mman.h. */
+export function madvise(start: bigint, length: bigint, advice: number): void {
+  check(more().madvise(start, length, advice), "advise on memory", `0x${start.toString(16)}`);
 }
 
 /** ioctl(2) with a buffer. */
