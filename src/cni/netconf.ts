@@ -1,7 +1,7 @@
 import { quote } from "../lib/errors.ts";
 import { CniError, cniErrorCode } from "./errors.ts";
 import { Fields, isJsonObject, type JsonObject } from "./fields.ts";
-import type { AttachmentKey, NetworkConfig } from "./plugin.ts";
+import type { AttachmentKey, NetworkConfig, Plugin } from "./plugin.ts";
 import { parseDns, parseResult, type Result } from "./result.ts";
 import { requireNetworkName, requirePluginType } from "./validate.ts";
 import {
@@ -84,6 +84,14 @@ function parsePrevResult(value: unknown, version: CniVersion, lenient: boolean):
     if (lenient) return undefined;
     throw error;
   }
+}
+
+/** One sentence for each key of a configuration that its plugin does not know, with the likeliest intended one. */
+export function unknownKeys(
+  { keys }: Pick<Plugin, "keys">,
+  { fields }: Pick<NetworkConfig, "fields">,
+): string[] {
+  return keys === undefined ? [] : fields.unknownKeys([...commonKeys, ...keys]);
 }
 
 /** The attachments that GC has to keep; `cni.dev/attachments` is the key that libcni sends as well. */

@@ -29,8 +29,11 @@ export interface PluginRequest {
   config: NetworkConfig;
   /** Says something on standard error that is not an error. */
   warn: (message: string) => void;
-  /** A plugin that this process has itself, to delegate to; undefined where an executable has to be started. */
-  builtin: (type: string) => Plugin | undefined;
+  /**
+   * A plugin that this process has itself, to delegate to; undefined where an executable has to be started. `file` is
+   * what CNI_PATH leads to, undefined where it leads nowhere.
+   */
+  builtin: (type: string, file: string | undefined) => Plugin | undefined;
 }
 
 /** GC: everything of this network that is not among `valid` has to go. */
@@ -45,8 +48,11 @@ export interface GcRequest extends PluginRequest {
 export interface Plugin {
   /** The type in configurations and the name of the executable. */
   readonly name: string;
-  /** The configuration keys that it understands beside the common ones; others get a warning. */
-  readonly keys: readonly string[];
+  /**
+   * The configuration keys that it understands beside the common ones; others get a warning. Absent for plugins that
+   * others delegate to: they get the other's whole configuration.
+   */
+  readonly keys?: readonly string[];
   add(request: PluginRequest): Result | Promise<Result>;
   del(request: PluginRequest): void | Promise<void>;
   check(request: PluginRequest): void | Promise<void>;

@@ -5,7 +5,7 @@ import { CniError, cniErrorCode } from "./errors.ts";
 import { execPlugin, findPlugin, pluginError, requirePlugin, rubbishError } from "./exec.ts";
 import type { JsonObject } from "./fields.ts";
 import type { ListedPlugin, NetworkList } from "./list.ts";
-import { parseJsonObject, parseNetworkConfig, parseValidAttachments } from "./netconf.ts";
+import { parseJsonObject, parseNetworkConfig, parseValidAttachments, unknownKeys } from "./netconf.ts";
 import type { AttachmentKey, Plugin, PluginRequest } from "./plugin.ts";
 import { formatResult, parseResult, type Result } from "./result.ts";
 import { requireContainerId, requireInterfaceName } from "./validate.ts";
@@ -282,9 +282,12 @@ export class CniRuntime {
       invocation: { ...invocation, args: parseCniArgs(invocation.args.text) },
       config: parseNetworkConfig(raw, { lenientPrevResult: command === "DEL" }),
       warn: (message) => this.#warn(`${plugin.name}: ${message}`),
-      builtin: (type) => this.#options.builtin?.(type, findPlugin(type, this.#options.path)),
+      builtin: (type, file) => this.#options.builtin?.(type, file),
     };
-    if (command === "ADD") return await plugin.add(request);
+    if (command === "ADD") {
+      for (const sentence of unknownKeys(plugin, request.config)) request.warn(sentence);
+      return await plugin.add(request);
+    }
     if (command === "DEL") await plugin.del(request);
     else if (command === "CHECK") await plugin.check(request);
     else if (command === "STATUS") await plugin.status?.(request);

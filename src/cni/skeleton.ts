@@ -1,11 +1,11 @@
 import { type CniCommand, type Invocation, parseInvocation } from "./env.ts";
 import { CniError, cniErrorCode, toErrorResult } from "./errors.ts";
 import {
-  commonKeys,
   longestConfig,
   parseJsonObject,
   parseNetworkConfig,
   parseValidAttachments,
+  unknownKeys,
 } from "./netconf.ts";
 import type { NetworkConfig, Plugin, PluginRequest } from "./plugin.ts";
 import { formatResult } from "./result.ts";
@@ -28,7 +28,7 @@ export interface Host {
   /** True where the path is the namespace that this process is in; false where there is no such file. */
   isOwnNetns: (path: string) => boolean;
   /** Plugins to delegate to without starting an executable. */
-  builtin: (type: string) => Plugin | undefined;
+  builtin: PluginRequest["builtin"];
 }
 
 /**
@@ -86,8 +86,7 @@ async function dispatch(
   };
   switch (command) {
     case "ADD":
-      for (const sentence of config.fields.unknownKeys([...commonKeys, ...plugin.keys]))
-        request.warn(sentence);
+      for (const sentence of unknownKeys(plugin, config)) request.warn(sentence);
       return JSON.stringify(formatResult(await plugin.add(request), config.cniVersion), null, 4);
     case "DEL":
       await plugin.del(request);

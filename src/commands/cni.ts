@@ -13,7 +13,7 @@ import {
   type Result,
   supportedVersions,
 } from "../cni/index.ts";
-import { commonKeys, parseJsonObject } from "../cni/netconf.ts";
+import { parseJsonObject, unknownKeys } from "../cni/netconf.ts";
 import type { Plugin } from "../cni/plugin.ts";
 import { explain } from "../lib/errors.ts";
 import { didYouMean } from "../lib/suggest.ts";
@@ -351,5 +351,5 @@ async function list(_: string[], options: Options): Promise<number> {
 /** What a plugin of Weft's own would ignore. */
 function pluginWarnings({ type, raw }: NetworkList["plugins"][number], i: number): string[] {
   if (!isPluginName(type)) return [];
-  return new Fields(raw, `plugins[${i}]`).unknownKeys([...commonKeys, ...loadPlugin(type).keys]);
+  return unknownKeys(loadPlugin(type), { fields: new Fields(raw, `plugins[${i}]`) });
 }

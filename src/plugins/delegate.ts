@@ -4,24 +4,13 @@ import { parseJsonObject } from "../cni/netconf.ts";
 import type { GcRequest, Plugin, PluginRequest } from "../cni/plugin.ts";
 import { parseResult, type Result } from "../cni/result.ts";
 import { isSupportedVersion } from "../cni/versions.ts";
-import { status } from "../linux/lean/files.ts";
 
 /** A delegate is given as long as a runtime usually gives to everything. Milliseconds. */
 const delegateTimeout = 120_000;
 
-/**
- * Weft's own plugin where CNI_PATH leads to this very executable, or to nothing at all; undefined where another
- * binary is to be run.
- */
+/** The plugin where this process has it itself; undefined where an executable is to be started. */
 function ownPlugin(type: string, { invocation, builtin }: PluginRequest): Plugin | undefined {
-  const own = builtin(type);
-  if (own === undefined) return undefined;
-  const file = findPlugin(type, invocation.path);
-  return file === undefined || isThisExecutable(file) ? own : undefined;
-}
-
-function isThisExecutable(file: string): boolean {
-  return status(file)?.identity === status(process.execPath)?.identity;
+  return builtin(type, findPlugin(type, invocation.path));
 }
 
 /** Calls ADD of a delegate, such as the IPAM plugin, with the caller's whole configuration. */

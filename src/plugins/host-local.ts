@@ -54,9 +54,6 @@ export interface HostLocalConfig {
 /** Gives out addresses of this host's own ranges and remembers them in files; the reference's, taken over as is. */
 export const hostLocal: Plugin = {
   name: "host-local",
-  // The rest of the configuration belongs to the plugin that delegates; only `ipam` is judged here.
-  keys: [],
-
   add(request: PluginRequest): Result {
     const config = parseHostLocal(request);
     const ipam = request.config.fields.object("ipam");
