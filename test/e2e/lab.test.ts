@@ -35,12 +35,11 @@ async function run(dir: string, args: string[], env: Record<string, string> = {}
 
 const shell = (command: string): string => Bun.spawnSync(["sh", "-c", command]).stdout.toString();
 
-/** The lab's own namespaces would be new ones called so; others' come and go on a machine that is in use. */
-const labNames = /\b(node-\d+|outside|cni-[0-9a-f]{16}|weft-preflight\S*|weft-lab)\b/;
-const ofLabs = (text: string) =>
+/** Namespaces of other tests and of benches, which come and go, are not the lab's doing. */
+const withoutTests = (text: string) =>
   text
     .split("\n")
-    .filter((line) => labNames.test(line))
+    .filter((line) => !/weft-(t|bench)-/.test(line))
     .join("\n");
 
 /** What a lab must leave as it was on the host. */
@@ -48,12 +47,12 @@ const hostState = (): Record<string, string> => ({
   links: shell("ls /sys/class/net"),
   routes: shell("cat /proc/net/route /proc/net/ipv6_route; ip rule"),
   rules: shell("nft list ruleset 2>/dev/null"),
-  netns: ofLabs(shell("ls /run/netns 2>/dev/null")),
+  netns: withoutTests(shell("ls /run/netns 2>/dev/null")),
   sysctls: shell(
     "sysctl -a 2>/dev/null | grep -E '^net\\.(ipv4|ipv6|netfilter)' | grep -vE 'count|random|stat|nf_log'",
   ),
   files: shell("ls -laR --time-style=full-iso /etc/cni /opt/cni /var/lib/cni 2>&1"),
-  mounts: ofLabs(shell("cat /proc/self/mounts")),
+  mounts: withoutTests(shell("cat /proc/self/mounts")),
 });
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
