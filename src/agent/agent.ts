@@ -23,10 +23,12 @@ import { Metrics } from "../lib/metrics.ts";
 import { version } from "../lib/version.ts";
 import { type Kernel, openKernel } from "../linux/kernel.ts";
 import { releaseCode } from "../linux/memory.ts";
+import { killChildren } from "./children.ts";
 import type { AgentConfig } from "./config.ts";
 import { ApiConnection } from "./connection.ts";
 import type { AgentContext, AgentInformers, Feature, FeatureState } from "./feature.ts";
 import { startHealth } from "./health.ts";
+import { lockNetns } from "./lock.ts";
 import { repeat } from "./timing.ts";
 import { trimNamespace, trimNode, trimPod, trimService, trimSlice } from "./trim.ts";
 
@@ -41,10 +43,11 @@ export interface AgentOptions {
 
 /**
  * Runs the features of one node until the signal aborts. The network is left standing. Rejects where the agent cannot
- * begin at all, such as when the port of its health server is in use.
+ * begin at all, such as when the port of its health server is in use, or beside another agent.
  */
 export async function runAgent(options: AgentOptions): Promise<void> {
   const { config, features, log, nodeName, signal } = options;
+  lockNetns("then start this one");
   const metrics = new Metrics();
   const board = new StateBoard(features, log);
   const client = createKubeClient(options.client);
@@ -90,6 +93,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
     log.info("Agent stops; the network stays as it is");
   } finally {
+    killChildren();
     client.close();
     kernel.close();
     health.stop();
@@ -115,12 +119,16 @@ function keepSmall(context: Pick<AgentContext, "clock" | "signal">, board: State
   repeat(context, releaseInterval, release);
 }
 
-/** Takes away all that the features own, the last feature first; goes on after failures and reports them all. */
+/**
+ * Takes away all that the features own, the last feature first; goes on after failures and reports them all. Throws beside
+ * an agent that runs, which would put it all back.
+ */
 export async function cleanupAgent(
   features: readonly Feature[],
   config: AgentConfig,
   log: Log,
 ): Promise<boolean> {
+  lockNetns("then clean up again");
   const kernel: Kernel = openKernel();
   let clean = true;
   try {

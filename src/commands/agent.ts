@@ -99,8 +99,8 @@ const help = `Usage: weft agent --node NAME [options]
 Gives the pods of this node their network: writes the CNI configuration, routes to the other nodes' pods, balances
 Services, masquerades what leaves the cluster, and answers DNS. What it needs it reads from the Kubernetes API.
 A restart takes over what it finds; SIGTERM leaves the network standing. "cleanup" removes all that Weft owns on this
-machine, and nothing else; it needs no API server; give it the same options as the agent. Kernel parameters that the
-agent set (forwarding, bridged packets) stay, as others may count on them by then.
+machine, and nothing else; it needs no API server; stop the agent first, and give it the same options. Kernel parameters
+that the agent set (forwarding, bridged packets) stay, as others may count on them by then.
 
 /readyz lists the features: ready, starting (what it waits for), degraded (it works, but for what is named) or failing.
 
