@@ -11,6 +11,7 @@ import { inNetns } from "../../src/linux/netns.ts";
 import { Namespace } from "../kernel/services-fixture.ts";
 import { type Agent, eventually, type Host, TestCluster, until } from "../lib/agent.ts";
 import { needs, testWith } from "../lib/needs.ts";
+import { parsePrometheus } from "../lib/prometheus.ts";
 import { service, slice } from "../lib/services.ts";
 
 const dig = needs.command("dig", "bind9-dnsutils");
@@ -175,6 +176,26 @@ describe("answers for the cluster", () => {
       async () => (await answer()).status === "NXDOMAIN",
     );
   });
+});
+
+kernelTest("counts what it holds: Services, addresses with PTR records, and namespaces", async () => {
+  const metric = async () => parsePrometheus((await agent.get("/metrics")).body).get("weft_dns_names");
+  const count = async () => (await metric())?.samples[0]?.value ?? 0;
+  expect((await metric())?.help).toBe(
+    "Services, addresses with PTR records, and namespaces in the cluster's zone",
+  );
+  const before = await count();
+  const becomes = (more: number) =>
+    eventually(
+      () => `it does not count ${more} more`,
+      async () => (await count()) === before + more,
+    );
+  await cluster.client.create(resources.namespaces, { metadata: { name: "counted" } });
+  await becomes(1);
+  await cluster.client.create(resources.services, service("counted", ["10.96.0.52"], ["80"]));
+  await becomes(3);
+  await cluster.client.delete(resources.services, { namespace: "default", name: "counted" });
+  await becomes(1);
 });
 
 describe("forwards the rest to a server in another namespace", () => {

@@ -151,5 +151,10 @@ function registerMetrics({ metrics }: AgentContext, server: DnsServer, zone: Zon
     "Upstream tries without answer",
     () => server.metrics.forwardFailures,
   );
-  metrics.register("gauge", "weft_dns_names", "Names with records in the cluster's zone", () => zone.size);
+  metrics.register(
+    "gauge",
+    "weft_dns_names",
+    "Services, addresses with PTR records, and namespaces in the cluster's zone",
+    () => zone.size,
+  );
 }
