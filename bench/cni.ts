@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createNetns, deleteNetns, inNetns } from "../src/linux/netns.ts";
@@ -17,6 +17,7 @@ class Side implements Disposable {
   readonly plugins: string;
   readonly #name: string;
   readonly #pods: string[];
+  #server: Bun.Subprocess<"pipe", "pipe"> | undefined;
   readonly #dataDir = mkdtempSync(join(tmpdir(), "weft-bench-cni-"));
 
   constructor(word: string, plugins: string) {
@@ -24,6 +25,22 @@ class Side implements Disposable {
     this.#name = `weft-bench-${process.pid}-${word}`;
     this.#pods = Array.from({ length: PODS }, (_, i) => `${this.#name}-${i}`);
     for (const name of [this.#name, ...this.#pods]) createNetns(name);
+  }
+
+  /** Starts the plugins' server, as the agent does on a node; ends with the side. */
+  async serve(): Promise<void> {
+    const child = inNetns({ name: this.#name }, () =>
+      Bun.spawn([join(this.plugins, "../weft-cni"), "serve"], { stdin: "pipe", stdout: "pipe" }),
+    );
+    this.#server = child;
+    const { value } = await child.stdout.getReader().read();
+    if (value === undefined) throw new Error("the plugins' server did not start");
+  }
+
+  /** The server's memory (VmRSS), in MB. */
+  serverMemory(): number {
+    const status = readFileSync(`/proc/${this.#server?.pid}/status`, "utf8");
+    return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024;
   }
 
   /** What a runtime starts for one container. */
@@ -94,6 +111,7 @@ class Side implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#server?.stdin.end();
     for (const name of [...this.#pods, this.#name]) deleteNetns(name);
     rmSync(this.#dataDir, { recursive: true, force: true });
   }
@@ -141,43 +159,62 @@ const bench: Bench = {
   name: "cni",
   describe:
     `bridge with host-local, ADD and DEL of ${PODS} containers, alone and with ipMasq, and ${JOBS} containers by ` +
-    `${WORKERS} workers, against Debian's containernetworking-plugins.`,
+    `${WORKERS} workers, against Debian's containernetworking-plugins; Weft's with its server on the node, as the agent ` +
+    `runs it, and with a start of the engine for each call.`,
   async run({ pairs }) {
     if (!existsSync(join(reference, "bridge")))
       throw new Error(`no reference plugins: ${reference}/bridge is not there`);
     using weft = new Side("weft", own);
+    await weft.serve();
+    using unserved = new Side("unserved", own);
     using peer = new Side("peer", reference);
-    const rows: Row[] = [];
-    for (const [ipMasq, addGoal, delGoal] of [
-      [false, 0.6, undefined],
-      [true, 0.4, 0.4],
-    ] as const) {
-      const name = `bridge + host-local${ipMasq ? " + ipMasq" : ""}`;
-      const add = inTurn(weft, peer, "ADD", ipMasq);
-      rows.push({ name: `${name} ADD`, unit: "ms", ...add, goal: addGoal });
-      const del = inTurn(weft, peer, "DEL", ipMasq);
-      rows.push({
-        name: `${name} DEL`,
-        unit: "ms",
-        ...del,
-        ...(delGoal === undefined ? {} : { goal: delGoal }),
-      });
-    }
-    const many = await bothMany(weft, peer, Math.max(5, Math.ceil(pairs / 4)));
-    const name = `with ipMasq, ${JOBS} by ${WORKERS} workers`;
-    rows.push({ name: `${name}: ADD`, unit: "ms", ...many.ADD, goal: 0.4 });
-    rows.push({ name: `${name}: DEL`, unit: "ms", ...many.DEL });
+    const rows = [
+      ...(await rowsOf(weft, peer, pairs, {
+        "ADD false": 0.6,
+        "ADD true": 0.4,
+        "DEL true": 0.4,
+        "ADD many": 0.4,
+      })),
+      ...(await rowsOf(unserved, peer, pairs, {}, ", no server")),
+    ];
     const alone = weft.kernelAlone();
     const ms = (value: number) => `${value.toFixed(1)} ms`;
     return {
       rows,
       conditions: [
-        `of each call, start and end of the process (VERSION) take ${ms(startUp(weft))} with Weft and ${ms(startUp(peer))} with the reference, which starts a second one for host-local and, with ipMasq, several iptables`,
+        `the plugins' server, which the agent keeps on each node, has ${weft.serverMemory().toFixed(0)} MB of memory after all this`,
+        `without it, start and end of the process (VERSION) take ${ms(startUp(unserved))} of each call with Weft and ${ms(startUp(peer))} with the reference, which starts a second one for host-local and, with ipMasq, several iptables`,
         `the kernel alone takes ${ms(alone.add)} to make a pair of links and ${ms(alone.del)} to delete it`,
         `${PODS} containers on one bridge, each side in a namespace of its own; a row's pairs are its containers`,
       ],
     };
   },
 };
+
+/** All rows of one side of ours against the reference. */
+async function rowsOf(
+  weft: Side,
+  peer: Side,
+  pairs: number,
+  goals: Record<string, number>,
+  suffix = "",
+): Promise<Row[]> {
+  const rows: Row[] = [];
+  const push = (name: string, key: string, times: Pick<Row, "weft" | "peer">) => {
+    const goal = goals[key];
+    rows.push({ name: `${name}${suffix}`, unit: "ms", ...times, ...(goal === undefined ? {} : { goal }) });
+  };
+  for (const ipMasq of [false, true]) {
+    for (const command of ["ADD", "DEL"]) {
+      const name = `bridge + host-local${ipMasq ? " + ipMasq" : ""} ${command}`;
+      push(name, `${command} ${ipMasq}`, inTurn(weft, peer, command, ipMasq));
+    }
+  }
+  const many = await bothMany(weft, peer, Math.max(5, Math.ceil(pairs / 4)));
+  for (const command of ["ADD", "DEL"] as const) {
+    push(`with ipMasq, ${JOBS} by ${WORKERS} workers: ${command}`, `${command} many`, many[command]);
+  }
+  return rows;
+}
 
 export default bench;

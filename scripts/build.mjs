@@ -27,11 +27,11 @@ const stamp = join(dist, ".stamp.json");
  * Which entry makes which executable, and what it is compiled with besides the flags of all. A plugin's process ends
  * before compiling any of its functions to machine code could pay: ten times later tiers take a tenth from the CPU
  * time of an ADD.
- * @type {Readonly<Record<string, { entry: string, flags: readonly string[] }>>}
+ * @type {Readonly<Record<string, { entry: string, flags: readonly string[], launcher: boolean }>>}
  */
 const executables = {
-  weft: { entry: "src/weft.ts", flags: [] },
-  "weft-cni": { entry: "src/cni.ts", flags: ["--compile-jit-policy=10"] },
+  weft: { entry: "src/weft.ts", flags: [], launcher: false },
+  "weft-cni": { entry: "src/cni.ts", flags: ["--compile-jit-policy=10"], launcher: true },
 };
 
 /**
@@ -114,15 +114,25 @@ export function ignoreBunVariables(path) {
 }
 
 /**
- * @param {{ entry: string, flags: readonly string[] }} executable its entry relative to the root
+ * Puts the launcher in front of an executable: what asks a server that runs already before it starts itself.
+ * @param {string} path
+ */
+async function addLauncher(path) {
+  const { status, output } = await run(bun, ["src/cniserver/patch.ts", path], { cwd: root });
+  if (status !== 0) throw new SetupError(`cannot put the launcher into ${path}:\n${output.trim()}`);
+}
+
+/**
+ * @param {{ entry: string, flags: readonly string[], launcher: boolean }} executable its entry relative to the root
  * @param {string} target
  */
-async function compile({ entry, flags }, target) {
+async function compile({ entry, flags, launcher }, target) {
   const command = ["build", ...compileFlags, ...flags, `--outfile=${target}`, entry];
   const { status, output } = await run(bun, command, { cwd: root });
   if (status !== 0)
     throw new SetupError(`bun build ${entry} failed (exit status ${status}):\n${output.trim()}`);
   ignoreBunVariables(target);
+  if (launcher) await addLauncher(target);
   chmodSync(target, 0o755);
 }
 

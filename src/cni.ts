@@ -35,10 +35,16 @@ async function run(name: PluginName): Promise<number> {
   return await main(name);
 }
 
+async function serve(): Promise<number> {
+  const { serve } = await import("./cniserver/main.ts");
+  return await serve();
+}
+
 const name = process.argv0.slice(process.argv0.lastIndexOf("/") + 1);
-const status = answerAtOnce(name);
+const isServer = name === "weft-cni" && process.argv[2] === "serve";
+const status = isServer ? undefined : answerAtOnce(name);
 if (status !== undefined) process.exit(status);
-run(name as PluginName).then(
+(isServer ? serve() : run(name as PluginName)).then(
   (result) => process.exit(result),
   (error: unknown) => {
     console.error(error);

@@ -23,6 +23,8 @@ export interface PluginExecution {
    * to end together with the plugin that started them.
    */
   ownGroup: boolean;
+  /** The environment, in which the invocation's variables are set; this process's own where not given. */
+  env?: Readonly<Record<string, string | undefined>>;
   /** Takes what it says on standard error; dropped where not given. */
   onStderr?: (text: string) => void;
 }
@@ -98,14 +100,14 @@ export async function execPlugin(execution: PluginExecution): Promise<string> {
   }
 }
 
-function start({ file, type, invocation, stdin, ownGroup }: PluginExecution) {
+function start({ file, type, invocation, stdin, ownGroup, env = process.env }: PluginExecution) {
   try {
     return Bun.spawn([file], {
       stdin: new TextEncoder().encode(stdin),
       stdout: "pipe",
       stderr: "pipe",
       detached: ownGroup,
-      env: { ...process.env, ...formatEnvironment(invocation) },
+      env: { ...env, ...formatEnvironment(invocation) },
     });
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? String(error);

@@ -34,6 +34,20 @@ export interface PluginRequest {
    * what CNI_PATH leads to, undefined where it leads nowhere.
    */
   builtin: (type: string, file: string | undefined) => Plugin | undefined;
+  /** The caller's environment, for what is started for it. */
+  env: Readonly<Record<string, string | undefined>>;
+  /** Deletes a pair of links, perhaps together with others'; where absent, the plugin deletes it itself. */
+  deletePair?: (pair: LinkPair) => Promise<void>;
+}
+
+/** A veth pair between a container and the host. */
+export interface LinkPair {
+  /** The container's namespace. */
+  netnsFd: number;
+  /** The container's end. */
+  ifname: string;
+  /** What the host's end may be called. */
+  hostNames: readonly string[];
 }
 
 /** GC: everything of this network that is not among `valid` has to go. */

@@ -283,6 +283,7 @@ export class CniRuntime {
       config: parseNetworkConfig(raw, { lenientPrevResult: command === "DEL" }),
       warn: (message) => this.#warn(`${plugin.name}: ${message}`),
       builtin: (type, file) => this.#options.builtin?.(type, file),
+      env: process.env,
     };
     if (command === "ADD") {
       for (const sentence of unknownKeys(plugin, request.config)) request.warn(sentence);

@@ -29,6 +29,7 @@ export interface Host {
   isOwnNetns: (path: string) => boolean;
   /** Plugins to delegate to without starting an executable. */
   builtin: PluginRequest["builtin"];
+  deletePair?: PluginRequest["deletePair"];
 }
 
 /**
@@ -83,6 +84,8 @@ async function dispatch(
     config,
     warn: (message) => host.writeStderr(`${plugin.name}: ${message}\n`),
     builtin: host.builtin,
+    env: host.env,
+    ...(host.deletePair === undefined ? {} : { deletePair: host.deletePair }),
   };
   switch (command) {
     case "ADD":

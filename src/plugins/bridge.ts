@@ -1,3 +1,4 @@
+import type { Invocation } from "../cni/env.ts";
 import { CniError, cniErrorCode } from "../cni/errors.ts";
 import type { GcRequest, Plugin, PluginRequest } from "../cni/plugin.ts";
 import { isDnsEmpty, type Result, type ResultInterface } from "../cni/result.ts";
@@ -21,7 +22,7 @@ import {
 } from "./interface.ts";
 import { addMasquerade, removeMasquerade } from "./masquerade.ts";
 import { type OpenNetns, openNetns, tryOpenNetns } from "./netns.ts";
-import { createVeth, waitUntilUp } from "./veth.ts";
+import { createVeth, vethNames, waitUntilUp } from "./veth.ts";
 
 /** Connects a container to a bridge of the host by a veth pair. */
 export const bridge: Plugin = {
@@ -48,7 +49,7 @@ export const bridge: Plugin = {
     await closingLate(async (open) => {
       if (ipMasq) await removeMasquerade(open, attachmentOf(request), knownAddresses(request));
       using netns = tryOpenNetns(invocation.netns);
-      if (netns !== undefined) deleteInterface(netns, invocation.ifname);
+      if (netns !== undefined) await deleteInterface(netns, request);
       if (config.ipamType !== undefined) await delegateDel(config.ipamType, request);
     });
   },
@@ -131,9 +132,9 @@ interface Port {
 
 async function addPort(attaching: Attaching, bridgeLink: LeanLink): Promise<Port> {
   const { request, config, netns, host, container, undo } = attaching;
-  const { ifname, containerId } = request.invocation;
+  const { ifname } = request.invocation;
   const { mtu, mac } = config;
-  const purpose = `${containerId}/${ifname}`;
+  const purpose = purposeOf(request.invocation);
   const name = createVeth(host, { netns, container, ifname, mtu, mac, master: bridgeLink.index, purpose });
   undo.push(() => void host.deleteLink(name));
   refuseRouterAdvertisements(name);
@@ -210,8 +211,18 @@ function knownAddresses(request: PluginRequest): Ip[] | undefined {
   return known.length === 0 ? undefined : known;
 }
 
+/** What the pair of an attachment is for, after which it is named. */
+function purposeOf({ containerId, ifname }: Invocation): string {
+  return `${containerId}/${ifname}`;
+}
+
 /** The other end goes with it. */
-function deleteInterface(netns: OpenNetns, ifname: string): void {
+async function deleteInterface(netns: OpenNetns, { invocation, deletePair }: PluginRequest): Promise<void> {
+  const { ifname } = invocation;
+  if (deletePair !== undefined) {
+    await deletePair({ netnsFd: netns.fd, ifname, hostNames: vethNames(purposeOf(invocation)) });
+    return;
+  }
   using rtnl = new LeanRtnl(netns.fd);
   rtnl.deleteLink(ifname);
 }

@@ -65,6 +65,7 @@ async function execute(type: string, command: CniCommand, request: PluginRequest
     stdin: JSON.stringify(config.fields.raw),
     timeout: delegateTimeout,
     ownGroup: false,
+    env: request.env,
     onStderr: (text) => request.warn(`${type}: ${text.trimEnd()}`),
   });
 }

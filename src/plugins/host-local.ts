@@ -126,7 +126,18 @@ export function findLeases(request: PluginRequest): readonly Ip[] {
 }
 
 function openStore(config: NetworkConfig): FileLeaseStore {
-  return new FileLeaseStore(config.name, config.fields.object("ipam")?.string("dataDir") || defaultDataDir);
+  return new FileLeaseStore(config.name, dataDirOf(config.fields.object("ipam")));
+}
+
+function dataDirOf(ipam: Fields | undefined): string {
+  return (ipam === undefined ? "" : absolutePath(ipam, "dataDir")) || defaultDataDir;
+}
+
+/** A path that means the same wherever the runtime has its working directory; "" where none is given. */
+function absolutePath(fields: Fields, name: string): string {
+  const path = fields.string(name) ?? "";
+  if (path === "" || path.startsWith("/")) return path;
+  throw new InvalidInput(fields.at(name), path, "is not an absolute path", { remedy: "Begin it with /" });
 }
 
 function ownerOf({ invocation: { containerId, ifname } }: PluginRequest): Owner {
@@ -216,13 +227,13 @@ export function parseHostLocal(request: PluginRequest): HostLocalConfig {
       remedy: 'Add "ipam": { "type": "host-local", "ranges": [[{ "subnet": "10.1.0.0/16" }]] }',
     });
   }
-  const resolvConf = ipam.string("resolvConf");
+  const resolvConf = absolutePath(ipam, "resolvConf");
   return {
     network: config.name,
-    dataDir: ipam.string("dataDir") || defaultDataDir,
+    dataDir: dataDirOf(ipam),
     rangeSets: parseRangeSets(config, ipam),
     routes: (ipam.objects("routes") ?? []).map(parseRoute),
-    ...(resolvConf === undefined || resolvConf === "" ? {} : { resolvConf }),
+    ...(resolvConf === "" ? {} : { resolvConf }),
     requested: parseRequested(config, invocation.args.ip),
   };
 }

@@ -1,9 +1,9 @@
 import { longestConfig } from "../cni/netconf.ts";
-import type { Plugin } from "../cni/plugin.ts";
 import { runPlugin } from "../cni/skeleton.ts";
-import { readDescriptor, status, writeDescriptor } from "../linux/lean/files.ts";
+import { readDescriptor, writeDescriptor } from "../linux/lean/files.ts";
+import { isOwnNetns, ownBuiltin } from "./host.ts";
 import { loadPlugin } from "./load.ts";
-import { isPluginName, type PluginName } from "./names.ts";
+import type { PluginName } from "./names.ts";
 
 /** Runs a plugin as this process; resolves to its exit status. */
 export async function main(name: PluginName): Promise<number> {
@@ -13,17 +13,6 @@ export async function main(name: PluginName): Promise<number> {
     writeStdout: (text) => writeDescriptor(1, text),
     writeStderr: (text) => writeDescriptor(2, text),
     isOwnNetns,
-    builtin,
+    builtin: ownBuiltin,
   });
-}
-
-function isOwnNetns(path: string): boolean {
-  return status(path)?.identity === status("/proc/self/ns/net")?.identity;
-}
-
-/** Weft's own plugin where CNI_PATH leads to this very executable, or to nothing at all. */
-function builtin(type: string, file: string | undefined): Plugin | undefined {
-  if (!isPluginName(type)) return undefined;
-  const isOwn = file === undefined || status(file)?.identity === status(process.execPath)?.identity;
-  return isOwn ? loadPlugin(type) : undefined;
 }

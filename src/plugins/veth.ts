@@ -19,6 +19,11 @@ export function vethName(text: string, attempt: number): string {
   return `veth${(hash >>> 0).toString(16).padStart(8, "0")}`;
 }
 
+/** All names that {@link createVeth} may have given the host's end. */
+export function vethNames(purpose: string): string[] {
+  return Array.from({ length: tries }, (_, i) => vethName(purpose, i + 1));
+}
+
 /** A pair whose one end is born in a container. */
 export interface VethInput {
   netns: OpenNetns;

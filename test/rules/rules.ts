@@ -10,6 +10,7 @@ export const layers: readonly (readonly string[])[] = [
   ["linux"],
   ["cni", "ipam", "kube", "reconcile"],
   ["plugins", "routes", "services", "policy", "dns", "bgp", "tenants"],
+  ["cniserver"],
   ["agent", "controlplane", "lab", "console"],
   ["commands"],
 ];

@@ -15,6 +15,7 @@ import { removeWritten, uninstallPlugins, writeAtomically } from "../cni/install
 import { PluginFolder } from "../cni/plugins.ts";
 import { judgePodCidrs } from "../cni/pod-cidrs.ts";
 import { preflight } from "../cni/preflight.ts";
+import { PluginServer, removeServerSocket } from "../cni/server.ts";
 import type { AgentContext, Feature } from "../feature.ts";
 import { onNodes } from "../nodes.ts";
 import { aborted, checkInterval, repeat } from "../timing.ts";
@@ -34,6 +35,7 @@ export const cniConfig: Feature = {
     const { clock, config, informers, log, report, signal } = context;
     const nodes = informers.nodes();
     const plugins = new PluginFolder(config);
+    const server = new PluginServer(config.cniBinDir, log, () => loop.trigger());
     report("starting", "trying the kernel and the plugins");
     let tried = false;
     const loop = new ReconcileLoop(
@@ -43,6 +45,7 @@ export const cniConfig: Feature = {
         const installed = await plugins.ensure();
         if (installed > 0) log.info("Installed the plugins", { folder: config.cniBinDir, files: installed });
         if (signal.aborted) return;
+        await server.ensure();
         const cidrs = podCidrsOrWait(context);
         if (typeof cidrs === "string") report("starting", cidrs);
         else writeConflist(context, cidrs);
@@ -61,6 +64,7 @@ export const cniConfig: Feature = {
     repeat(context, checkInterval, loop.triggered);
     await aborted(signal);
     for (const stop of stops) stop();
+    await server.stop();
   },
 
   async cleanup({ config, kernel, log }) {
@@ -68,6 +72,7 @@ export const cniConfig: Feature = {
     if (removeWritten(path)) log.info("Removed the network configuration", { path });
     const files = uninstallPlugins(config.cniBinDir, pluginNames);
     if (files > 0) log.info("Removed the plugins", { folder: config.cniBinDir, files });
+    if (removeServerSocket()) log.info("Removed the plugin server's socket");
     if (removeBridge(kernel, config.bridge))
       log.info("Removed the bridge and the pods' links", { bridge: config.bridge });
     if (removeTable(kernel)) log.info("Removed the plugins' table from nftables", { table: tableName });

@@ -26,6 +26,7 @@ const IFLA_LINK = 5;
 const IFLA_MASTER = 10;
 const IFLA_OPERSTATE = 16;
 const IFLA_LINKINFO = 18;
+const IFLA_GROUP = 27;
 const IFLA_NET_NS_FD = 28;
 const IFLA_EXT_MASK = 29;
 const IFLA_INFO_KIND = 1;
@@ -244,6 +245,22 @@ export class LeanRtnl {
       if (isNotFound(error)) return false;
       throw error;
     }
+  }
+
+  /** Puts a link into a group. Throws ENODEV. */
+  setGroup(index: number, group: number): void {
+    const seq = this.#socket.begin(RTM_NEWLINK, NLM_F_ACK);
+    this.#ifinfomsg(index, 0, 0);
+    this.#socket.attributeU32(IFLA_GROUP, group);
+    this.#execute(seq, "set group of link", String(index));
+  }
+
+  /** Deletes all links of a group, with the other ends of pairs, in about the time that one takes. */
+  deleteGroup(group: number): void {
+    const seq = this.#socket.begin(RTM_DELLINK, NLM_F_ACK);
+    this.#ifinfomsg(0, 0, 0);
+    this.#socket.attributeU32(IFLA_GROUP, group);
+    this.#execute(seq, "delete links of group", String(group));
   }
 
   /** The addresses of a link. */

@@ -60,9 +60,25 @@ export function inNamespace<T>(fd: number, action: () => T): T {
   }
 }
 
+/** Descriptors that are open and not in use, by protocol; see {@link keepSockets}. */
+let kept: Map<number, number[]> | undefined;
+
+/**
+ * From here on, sockets of this process's own namespace are kept open for the next one instead of being closed. For
+ * processes that live on: besides opening it saves, with nftables, the wait of closingLate.
+ */
+export function keepSockets(): void {
+  kept ??= new Map();
+}
+
+/** Over all sockets, so that an answer that an earlier user of a descriptor did not wait for is nobody's. */
+let lastSeq = 0;
+
 /** A netlink socket with one buffer to write requests into and one for answers. */
 export class LeanSocket {
   readonly #fd: number;
+  /** To be kept at the end, under this protocol. */
+  #keepAs: number | undefined;
   #out = new Uint8Array(SEND_SIZE);
   #outView = new DataView(this.#out.buffer);
   /** The last answer; what `attribute` returns is an offset into it. */
@@ -70,10 +86,17 @@ export class LeanSocket {
   readonly view = new DataView(this.bytes.buffer);
   #length = 0;
   #message = 0;
-  #seq = 0;
 
   /** Opened in the namespace of a descriptor, or in this process's own. */
   constructor(protocol: number, netnsFd?: number) {
+    if (netnsFd === undefined && kept !== undefined) {
+      this.#keepAs = protocol;
+      const open = kept.get(protocol)?.pop();
+      if (open !== undefined) {
+        this.#fd = open;
+        return;
+      }
+    }
     const open = () => ffi.socket(AF_NETLINK, SOCK_RAW, protocol);
     this.#fd = netnsFd === undefined ? open() : inNamespace(netnsFd, open);
     for (const option of [NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK]) {
@@ -96,9 +119,10 @@ export class LeanSocket {
     this.u32(0);
     this.u16(type);
     this.u16(flags | NLM_F_REQUEST);
-    this.u32(++this.#seq);
+    lastSeq = (lastSeq % 0x7fffffff) + 1;
+    this.u32(lastSeq);
     this.u32(0);
-    return this.#seq;
+    return lastSeq;
   }
 
   /** Ends the message that was begun last. */
@@ -185,7 +209,7 @@ export class LeanSocket {
     try {
       ffi.send(this.#fd, this.#out, this.#length, 0);
     } catch (error) {
-      throw named(error, operation, subject);
+      throw this.#failed(error, operation, subject);
     }
     this.#length = 0;
   }
@@ -197,8 +221,16 @@ export class LeanSocket {
       if (count <= RECEIVE_SIZE) return count;
       throw new RangeError(`a netlink answer of ${count} bytes`);
     } catch (error) {
-      throw named(error, operation, subject);
+      throw this.#failed(error, operation, subject);
     }
+  }
+
+  /** A socket that failed is nobody's any more. */
+  #failed(error: unknown, operation: string, subject: string): unknown {
+    this.#keepAs = undefined;
+    return error instanceof KernelError
+      ? new KernelError(operation, subject, error.errno, { cause: error })
+      : error;
   }
 
   /**
@@ -230,7 +262,7 @@ export class LeanSocket {
 
   /** Sends a dump request and calls back for each message: where its payload begins and the message ends. */
   dump(operation: string, subject: string, each: (start: number, end: number) => void): void {
-    const seq = this.#seq;
+    const seq = lastSeq;
     this.send(operation, subject);
     for (;;) {
       const length = this.receive(operation, subject);
@@ -292,16 +324,16 @@ export class LeanSocket {
   }
 
   close(): void {
-    ffi.close(this.#fd);
+    if (kept === undefined || this.#keepAs === undefined) {
+      ffi.close(this.#fd);
+      return;
+    }
+    const open = kept.get(this.#keepAs) ?? [];
+    kept.set(this.#keepAs, open);
+    open.push(this.#fd);
   }
 
   [Symbol.dispose](): void {
     this.close();
   }
-}
-
-function named(error: unknown, operation: string, subject: string): unknown {
-  return error instanceof KernelError
-    ? new KernelError(operation, subject, error.errno, { cause: error })
-    : error;
 }
