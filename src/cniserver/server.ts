@@ -3,6 +3,7 @@ import { dirname } from "node:path";
 import type { Socket } from "bun";
 import { runPlugin } from "../cni/skeleton.ts";
 import { keepSockets } from "../linux/lean/socket.ts";
+import { releaseCode } from "../linux/memory.ts";
 import { isOwnNetns, ownBuiltin } from "../plugins/host.ts";
 import { loadPlugin } from "../plugins/load.ts";
 import { isPluginName, type PluginName } from "../plugins/names.ts";
@@ -163,9 +164,17 @@ function flush(socket: Socket<Connection>): void {
   if (sent === rest.length) socket.end();
 }
 
+/** After so long without a call, what is not needed for waiting is let go. Milliseconds. */
+const idleAfter = 10_000;
+
 /** The calls under way, those of one container in a row. */
 class Calls {
   readonly #last = new Map<string, Promise<void>>();
+  #idle: Timer | undefined;
+
+  constructor() {
+    this.#rest();
+  }
 
   async add(container: string, call: () => Promise<void>): Promise<void> {
     const before = this.#last.get(container);
@@ -173,6 +182,15 @@ class Calls {
     this.#last.set(container, mine);
     await mine;
     if (this.#last.get(container) === mine) this.#last.delete(container);
+    if (this.#last.size === 0) this.#rest();
+  }
+
+  #rest(): void {
+    clearTimeout(this.#idle);
+    this.#idle = setTimeout(() => {
+      Bun.gc(true);
+      releaseCode();
+    }, idleAfter).unref();
   }
 
   async ended(): Promise<void> {

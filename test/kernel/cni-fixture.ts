@@ -19,7 +19,7 @@ export const referencePlugins = "/usr/lib/cni";
 /** How one start of a plugin ended. */
 export interface Answer {
   status: number;
-  /** Standard output as JSON; {} where it is empty. */
+  /** Standard output as JSON; {} where it is none. */
   json: JsonObject;
   stdout: string;
   stderr: string;
@@ -39,6 +39,35 @@ export interface Call {
 }
 
 let count = 0;
+let served = false;
+
+/** From here on each host has the plugins' server, which does the work of what is started there. */
+export function serveAll(): void {
+  served = true;
+}
+
+/** A process `weft-cni serve` in a namespace. */
+export class PluginServer implements Disposable {
+  readonly child: Bun.Subprocess<"pipe", "pipe", "inherit">;
+  /** Resolves to the path of its socket once it listens. */
+  readonly ready: Promise<string>;
+
+  constructor(node: Namespace, executable = path(root, "dist/weft-cni")) {
+    const child = node.in(() =>
+      Bun.spawn([executable, "serve"], { stdin: "pipe", stdout: "pipe", stderr: "inherit" }),
+    );
+    this.child = child;
+    this.ready = (async () => {
+      const { value } = await child.stdout.getReader().read();
+      if (value === undefined) throw new Error("the plugins' server did not start");
+      return new TextDecoder().decode(value).trim();
+    })();
+  }
+
+  [Symbol.dispose](): void {
+    this.child.stdin.end();
+  }
+}
 
 /** The scene; ends with the `using` block. */
 export class CniHost implements Disposable {
@@ -47,11 +76,13 @@ export class CniHost implements Disposable {
   readonly dir = mkdtempSync(path(tmpdir(), "weft-t-cni-"));
   readonly dataDir = path(this.dir, "networks");
   readonly #containers: Namespace[] = [];
+  readonly #server: PluginServer | undefined;
 
   constructor() {
     join(this.node, "eth0", this.outside, "eth0");
     this.node.address("eth0", "192.0.2.1/24", "2001:db8::1/64");
     this.outside.address("eth0", "192.0.2.2/24", "2001:db8::2/64");
+    this.#server = served ? new PluginServer(this.node) : undefined;
   }
 
   /** A container's namespace, in which nothing is but lo. */
@@ -80,16 +111,16 @@ export class CniHost implements Disposable {
   }
 
   /** Starts the plugin of the configuration's type on the host. */
-  async call(
+  start(
     command: string,
     container: Namespace | undefined,
     config: unknown,
     call: Call = {},
-  ): Promise<Answer> {
+  ): Bun.Subprocess<Uint8Array<ArrayBuffer>, "pipe", "pipe"> {
     const { plugins = ownPlugins, containerId = container?.name ?? "none", ifname = "eth0" } = call;
     const netns = call.netns ?? (container === undefined ? "" : `/run/netns/${container.name}`);
     const type = (config as JsonObject).type ?? "bridge";
-    const child = this.node.in(() =>
+    return this.node.in(() =>
       Bun.spawn([path(plugins, String(type))], {
         stdin: new TextEncoder().encode(typeof config === "string" ? config : JSON.stringify(config)),
         stdout: "pipe",
@@ -106,12 +137,23 @@ export class CniHost implements Disposable {
         },
       }),
     );
+  }
+
+  /** As {@link start}; resolves to how it ended. */
+  async call(
+    command: string,
+    container: Namespace | undefined,
+    config: unknown,
+    call: Call = {},
+  ): Promise<Answer> {
+    await this.#server?.ready;
+    const child = this.start(command, container, config, call);
     const [stdout, stderr, status] = await Promise.all([
       new Response(child.stdout).text(),
       new Response(child.stderr).text(),
       child.exited,
     ]);
-    return { status, stdout, stderr, json: stdout.trim() === "" ? {} : JSON.parse(stdout) };
+    return { status, stdout, stderr, json: jsonOf(stdout) };
   }
 
   /** As {@link call}, but throws what the plugin printed where it fails. */
@@ -170,10 +212,19 @@ export class CniHost implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#server?.[Symbol.dispose]();
     for (const { close } of this.#containers.map((each) => ({ close: () => each.close() }))) close();
     this.node.close();
     this.outside.close();
     rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+function jsonOf(text: string): JsonObject {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return {};
   }
 }
 

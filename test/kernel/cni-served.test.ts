@@ -1,0 +1,7 @@
+/** All that the plugins do as processes of their own, done by their server. */
+import { serveAll } from "./cni-fixture.ts";
+
+serveAll();
+await import("./cni-bridge.test.ts");
+await import("./cni-portmap.test.ts");
+await import("../interop/cni-reference.test.ts");
