@@ -25,6 +25,8 @@ export interface AgentConfig {
   readonly cniInstall: "copy" | "link";
   /** Where leases are kept (host-local's `dataDir`). */
   readonly ipamDir: string;
+  /** What the agent remembers over a restart; may be lost. */
+  readonly stateDir: string;
   readonly bridge: string;
   /** MTU of pod links, in bytes; the node link's where undefined. */
   readonly mtu: number | undefined;

@@ -81,6 +81,12 @@ const specs = {
     help: "where leases are kept",
     default: "/var/lib/cni/networks",
   },
+  "state-dir": {
+    type: "string",
+    value: "DIR",
+    help: "where names are kept, to answer after a restart while the API server is away",
+    default: "/run/weft",
+  },
   bridge: { type: "string", value: "NAME", help: "the bridge of this node's pods", default: "weft0" },
   mtu: { type: "string", value: "BYTES", help: "of pod links; the node link's where not given" },
   "health-address": {
@@ -174,6 +180,7 @@ export function configOf(options: OptionValues<typeof specs>): AgentConfig {
     cniBinDir: folder("cni-bin-dir", text("cni-bin-dir")),
     cniInstall: choiceOption("cni-install", text("cni-install"), ["copy", "link"] as const),
     ipamDir: folder("ipam-dir", text("ipam-dir")),
+    stateDir: folder("state-dir", text("state-dir")),
     bridge: linkName(text("bridge")),
     mtu: options.mtu === undefined ? undefined : integerOption("mtu", options.mtu, 1280, 65_535),
     health: addressAndPort("health-address", text("health-address")),

@@ -1,12 +1,15 @@
 /** The agent and an API server that is away, comes back, forgets, or does not want it. */
 import { afterEach, beforeEach, describe, expect } from "bun:test";
-import { copyFileSync, existsSync, readFileSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { startApiServer } from "../../src/controlplane/server.ts";
 import { resources } from "../../src/kube/types.ts";
 import { type Agent, eventually, type Host, TestCluster } from "../lib/agent.ts";
 import { needs, testWith } from "../lib/needs.ts";
+import { service, slice } from "../lib/services.ts";
 
+const dig = needs.command("dig", "bind9-dnsutils");
+const digTest = testWith(needs.root, needs.kernel("bridge"), needs.kernel("nftables"), dig);
 const kernelTest = testWith(needs.root, needs.kernel("bridge"), needs.kernel("nftables"));
 const available = needs.root === undefined && needs.kernel("bridge") === undefined;
 
@@ -39,6 +42,11 @@ const routes = () =>
     .list({ protocol: "weft" })
     .map(({ dst }) => dst.toString())
     .sort();
+
+const kernelState = () =>
+  ["ip address", "ip route", "ip -6 route", "ip rule", "nft list ruleset"].map((command) =>
+    node.output(...command.split(" ")),
+  );
 
 async function routesBecome(...wanted: string[]): Promise<void> {
   await eventually(
@@ -155,9 +163,11 @@ describe("is away from the start", () => {
       await agent.stop();
       cluster.stopApi();
       const generation = node.kernel.nft.generation();
+      const before = kernelState();
       agent.start();
-      await agent.says(/not heard since/);
+      await agent.says(/\[-\] dns: degraded/);
       expect(routes()).toEqual(["10.244.2.0/24"]);
+      expect(kernelState()).toEqual(before);
       expect(existsSync(agent.conflist)).toBe(true);
       expect(node.kernel.nft.generation()).toBe(generation);
     },
@@ -176,7 +186,7 @@ describe("does not want the agent", () => {
       ({ users: [{ user }] }) => {
         user.token = "not-one-of-yours";
       },
-      /the API server "https:\/\/172\.30\.0\.1:6443" says: list [a-z]+: .*\(401\)\. Check the user's credentials in the kubeconfig/,
+      /the API server "https:\/\/172\.30\.0\.1:6443" says: list [a-z0-9.]+: .*\(401\)\. Check the user's credentials in the kubeconfig/,
     ],
     [
       "a certificate of another authority",
@@ -225,4 +235,127 @@ describe("does not want the agent", () => {
       30_000,
     );
   }
+});
+
+describe("is away when an agent begins again", () => {
+  const ask = (name: string) => {
+    const { stdout } = node.run([
+      "dig",
+      "+time=1",
+      "+tries=1",
+      "+noall",
+      "+comments",
+      "+answer",
+      "@10.96.0.10",
+      name,
+    ]);
+    return /status: NOERROR/.test(stdout)
+      ? /\sA\s(\S+)/.exec(stdout)?.[1]
+      : /status: ([A-Z]+)/.exec(stdout)?.[1];
+  };
+  const names = () =>
+    ["blue", "bare", "green", "none"].map((name) => ask(`${name}.default.svc.cluster.local`));
+  const remembered = () => {
+    const file =
+      existsSync(agent.stateDir) && readdirSync(agent.stateDir).find((name) => !name.endsWith(".tmp"));
+    return file ? join(agent.stateDir, file) : "";
+  };
+
+  beforeEach(async () => {
+    if (!available) return;
+    await cluster.client.create(resources.services, service("blue", ["10.96.0.50"], ["80"]));
+    await cluster.client.create(resources.services, service("bare", ["None"], ["80"]));
+    await cluster.client.create(resources.endpointSlices, slice("bare", "bare", ["10.244.2.9"]));
+    agent.start();
+    await agent.isReady();
+  });
+
+  digTest(
+    "the names are those that it last knew, until it is heard",
+    async () => {
+      expect(names()).toEqual(["10.96.0.50", "10.244.2.9", "NXDOMAIN", "NXDOMAIN"]);
+      await agent.stop();
+      cluster.stopApi();
+      agent.start();
+      const { status } = await agent.says(
+        /\[-\] dns: degraded \(answers at .* by what was known at 20\S+, as/,
+      );
+      expect(status).toBe(503);
+      expect(names()).toEqual(["10.96.0.50", "10.244.2.9", "NXDOMAIN", "NXDOMAIN"]);
+      // Its address is kept as ever.
+      node.output("ip", "address", "del", "10.96.0.10/32", "dev", "lo");
+      await eventually(
+        () => `names are ${names()}`,
+        () => names()[0] === "10.96.0.50",
+      );
+      // What changes meanwhile.
+      await cluster.startApi({ listen: [] });
+      const { client } = cluster;
+      await client.delete(resources.services, { namespace: "default", name: "blue" });
+      await client.create(resources.services, service("green", ["10.96.0.51"], ["80"]));
+      cluster.stopApi();
+      await cluster.startApi();
+      await agent.isReady();
+      expect(names()).toEqual(["NXDOMAIN", "10.244.2.9", "10.96.0.51", "NXDOMAIN"]);
+    },
+    30_000,
+  );
+
+  digTest(
+    "what it last knew was written before it was killed, and goes with a cleanup",
+    async () => {
+      await eventually(
+        () => "nothing was written",
+        () => remembered() !== "" && readFileSync(remembered(), "utf8").includes("10.96.0.50"),
+      );
+      await agent.stop("SIGKILL");
+      cluster.stopApi();
+      agent.start();
+      await agent.says(/\[-\] dns: degraded/);
+      expect(names()).toEqual(["10.96.0.50", "10.244.2.9", "NXDOMAIN", "NXDOMAIN"]);
+      await agent.stop();
+      // Of another node, it is none of its business.
+      const other = cluster.agent(node, "node-2", { "state-dir": agent.stateDir }).start();
+      await other.says(/not heard since/);
+      await Bun.sleep(1_500);
+      expect((await other.ready())?.body).toContain("[-] dns: starting (waiting for the API server");
+      await other.stop();
+      expect(agent.cleanup().status).toBe(0);
+      expect(readdirSync(agent.stateDir)).toEqual([]);
+    },
+    30_000,
+  );
+
+  digTest.each([
+    ["cut", (text: string) => text.slice(0, text.length - 40)],
+    ["rubbish", () => "\0\0\0"],
+    ["empty", () => ""],
+    ["of nothing", () => '{"format":1,"node":"node-1","written":"x"}\n["services",null]\n'],
+    ["of what there is not", () => '{"format":1,"node":"node-1","written":"x"}\n["secrets",{}]\n'],
+  ])("what is written is %s: said once, and nothing is answered by it", async (_, change) => {
+    await agent.stop();
+    writeFileSync(remembered(), change(readFileSync(remembered(), "utf8")));
+    cluster.stopApi();
+    agent.start();
+    await eventually(
+      () => "it does not say so",
+      () => logged("Cannot recall names").length === 1,
+    );
+    expect(await agent.says(/dns: starting \(waiting for the API server/)).toMatchObject({ status: 503 });
+    await cluster.startApi();
+    await agent.isReady();
+    expect(names()).toEqual(["10.96.0.50", "10.244.2.9", "NXDOMAIN", "NXDOMAIN"]);
+  });
+
+  kernelTest("a folder that cannot be written to is said once, and all else works", async () => {
+    await agent.stop();
+    const other = cluster.agent(node, "node-1", { "state-dir": "/proc/weft" }).start();
+    await other.isReady();
+    await eventually(
+      () => "it does not say so",
+      () => other.log().filter(({ message }) => message.startsWith("Cannot write down names")).length === 1,
+    );
+    expect(other.log().at(-1)).toMatchObject({ level: "warn", path: expect.stringContaining("/proc/weft/") });
+    await other.isReady();
+  });
 });

@@ -259,6 +259,7 @@ export class Agent {
   readonly confDir: string;
   readonly binDir: string;
   readonly ipamDir: string;
+  readonly stateDir: string;
   readonly conflist: string;
   readonly logFile: string;
   readonly args: string[];
@@ -278,6 +279,7 @@ export class Agent {
     this.confDir = join(dir, "net.d");
     this.binDir = join(dir, "bin");
     this.ipamDir = join(dir, "networks");
+    this.stateDir = join(dir, "state");
     this.conflist = join(this.confDir, "10-weft.conflist");
     this.logFile = join(dir, "log");
     mkdirSync(dir);
@@ -287,6 +289,7 @@ export class Agent {
       "cni-bin-dir": this.binDir,
       "cni-install": "link",
       "ipam-dir": this.ipamDir,
+      "state-dir": this.stateDir,
       "log-format": "json",
       ...options,
     };

@@ -1,5 +1,13 @@
-import { createZone, type DnsServer, metricsSnapshot, startDnsServer, type Zone } from "../../dns/index.ts";
-import { zoneHandlers } from "../../dns/kubernetes.ts";
+import {
+  createZone,
+  type DnsServer,
+  metricsSnapshot,
+  startDnsServer,
+  type Zone,
+  type ZoneHandlers,
+  zoneHandlers,
+} from "../../dns/index.ts";
+import { sleep } from "../../lib/clock.ts";
 import { explain } from "../../lib/errors.ts";
 import type { Ip } from "../../lib/ip.ts";
 import { Prefix } from "../../lib/prefix.ts";
@@ -9,14 +17,22 @@ import type { Address } from "../../linux/route/address.ts";
 import { RTPROT_WEFT } from "../../linux/route/route.ts";
 import { ReconcileLoop } from "../../reconcile/loop.ts";
 import type { AgentContext, Feature } from "../feature.ts";
+import { forgetNames, NameMemory } from "../names.ts";
 import { aborted, followKernel } from "../timing.ts";
 
 const port = 53;
 const link = "lo";
 
+/** So long an API server may take to list, in milliseconds, before names are recalled. */
+const patience = 1_000;
+
+/** By what is answered: nothing yet, what was known before a restart, or what the API server tells. */
+type Names = { are: "unknown" } | { are: "recalled"; at: string } | { are: "current" };
+
 /**
  * Answers the cluster's names on this node itself, at the cluster's DNS addresses, which the loopback link gets: pods
- * and the node ask without leaving the node. What is not of the cluster is forwarded.
+ * and the node ask without leaving the node. What is not of the cluster is forwarded. After a restart, as long as the API
+ * server is not heard, the names are those that were last known.
  */
 export const dns: Feature = {
   name: "dns",
@@ -28,33 +44,52 @@ export const dns: Feature = {
       reversePrefixes: [...config.serviceCidrs, ...config.clusterCidrs].map(String),
       nameservers: config.clusterDns.map(String),
     });
-    const synced = follow(context, zone);
+    const handlers = zoneHandlers(zone, log);
+    const synced = follow(context, handlers);
+    const memory = new NameMemory(context, handlers);
     const server = await startDnsServer({ listen: [], zone, forward: forwarding(context), log });
     registerMetrics(context, server, zone);
+    let names: Names = { are: "unknown" };
     const loop = new ReconcileLoop(
       async () => {
+        if (names.are === "unknown") return;
         removeAddresses(kernel, (address) => isOwn(address) && !isOneOf(config.clusterDns, address));
         const failures: unknown[] = [];
         for (const address of config.clusterDns) {
           await serve(kernel, server, address).catch((error) => failures.push(error));
         }
         if (failures.length > 0) throw failures[0];
-        report("ready", `answers at ${config.clusterDns.join(" and ")}`);
+        const answers = `answers at ${config.clusterDns.join(" and ")}`;
+        if (names.are === "current") report("ready", answers);
+        else
+          report("degraded", `${answers} by what was known at ${names.at}, as the API server is not heard`);
       },
       { clock, signal, onError: (error) => report("failing", explain(error)) },
     );
-    report("starting", "waiting for the API server to list Services and EndpointSlices");
-    // Answers before the first list would deny names that exist.
-    await Promise.race([synced, aborted(signal)]).catch(() => {});
-    if (!signal.aborted) loop.trigger();
-    await followKernel(context, ["addresses"], (event) => {
+    const know = async () => {
+      report("starting", "waiting for the API server to list Services and EndpointSlices");
+      // Answers before the first list would deny names that exist.
+      await Promise.race([synced, sleep(clock, patience, signal)]).catch(() => {});
+      const at = memory.recall();
+      if (at !== undefined) names = { are: "recalled", at };
+      loop.trigger();
+      await Promise.race([synced, aborted(signal)]).catch(() => {});
+      if (signal.aborted) return;
+      memory.follow();
+      names = { are: "current" };
+      loop.trigger();
+    };
+    const follows = followKernel(context, ["addresses"], (event) => {
       const lost = event.object === "address" && event.action === "delete";
       if (event.object === "overrun" || (lost && isOneOf(config.clusterDns, event.address))) loop.trigger();
     });
+    await Promise.all([know(), follows]);
     server.close();
+    await memory.close();
   },
 
   async cleanup({ config, kernel, log }) {
+    if (forgetNames(config)) log.info("Removed the names that were last known", { folder: config.stateDir });
     const removed = removeAddresses(kernel, (address, marked) =>
       marked ? isOwn(address) : isOneOf(config.clusterDns, address),
     );
@@ -114,8 +149,7 @@ function forwarding({ config }: AgentContext): { upstreams: readonly string[]; r
 }
 
 /** Keeps the zone as the API has it. Resolves when the first lists are in. */
-function follow({ informers, log }: AgentContext, zone: Zone): Promise<unknown> {
-  const handlers = zoneHandlers(zone, log);
+function follow({ informers }: AgentContext, handlers: ZoneHandlers): Promise<unknown> {
   const namespaces = informers.namespaces();
   const services = informers.services();
   const slices = informers.endpointSlices();
