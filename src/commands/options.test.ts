@@ -10,6 +10,16 @@ const specs = {
 } as const;
 const parse = (...args: string[]) => parseOptions("test", args, specs, { max: 1, names: "POD" });
 
+/** The one line that the user sees. */
+function said(act: () => unknown): string {
+  try {
+    act();
+  } catch (error) {
+    return explain(error);
+  }
+  return "nothing";
+}
+
 describe("parseOptions", () => {
   test("reads values in both forms, repetitions, short names and what follows --", () => {
     expect(parse("--node", "a", "--cidr=x", "--cidr", "y", "-j", "pod", "--", "ls", "-l")).toEqual({
@@ -20,7 +30,11 @@ describe("parseOptions", () => {
   });
 
   const bad: [string[], string][] = [
-    [["--nod", "a"], 'there is no option "--nod" (did you mean "node"?)'],
+    [["--nod", "a"], 'there is no option "--nod" (did you mean "--node"?)'],
+    [["-node", "a"], 'there is no option "-node" (did you mean "--node"?)'],
+    [["--nod=a"], 'there is no option "--nod" (did you mean "--node"?)'],
+    [["--quite-another"], 'there is no option "--quite-another". See weft test --help'],
+    [["-x"], 'there is no option "-x". See weft test --help'],
     [["--node"], "--node wants a value: --node NAME"],
     [["--node", "--json"], "--node wants a value"],
     [["--json=yes"], "--json takes no value"],
@@ -29,7 +43,7 @@ describe("parseOptions", () => {
   for (const [args, message] of bad) {
     test(`refuses ${args.join(" ")}`, () => {
       expect(() => parse(...args)).toThrow(UsageError);
-      expect(() => parse(...args)).toThrow(message);
+      expect(said(() => parse(...args))).toContain(message);
     });
   }
 
@@ -50,13 +64,9 @@ test("prefixesOption refuses host bits and writes the network", () => {
     "10.0.0.0/8",
     "fd00::/8",
   ]);
-  let said = "";
-  try {
-    prefixesOption("cluster-cidr", ["10.0.0.1/8"]);
-  } catch (error) {
-    said = explain(error);
-  }
-  expect(said).toBe('--cluster-cidr: "10.0.0.1/8" has bits set behind its length. Write 10.0.0.0/8');
+  expect(said(() => prefixesOption("cluster-cidr", ["10.0.0.1/8"]))).toBe(
+    '--cluster-cidr: "10.0.0.1/8" has bits set behind its length. Write 10.0.0.0/8',
+  );
 });
 
 test("optionsHelp aligns the options", () => {

@@ -1,7 +1,7 @@
 import { parseArgs } from "node:util";
-import { InvalidInput } from "../lib/errors.ts";
+import { type ErrorDetails, InvalidInput } from "../lib/errors.ts";
 import { Prefix } from "../lib/prefix.ts";
-import { didYouMean } from "../lib/suggest.ts";
+import { didYouMean, suggest } from "../lib/suggest.ts";
 import { UsageError } from "./usage.ts";
 
 /** One option of a command: its help and how it is written. */
@@ -55,11 +55,7 @@ export function parseOptions<const S extends OptionSpecs>(
     if (token.kind !== "option") continue;
     const spec = specs[token.name];
     if (spec === undefined) {
-      const near = didYouMean(token.name, Object.keys(specs));
-      throw new UsageError(
-        `weft ${command}: there is no option "${token.rawName}"${near}`,
-        `See weft ${command} --help`,
-      );
+      throw unknownOption(command, token.rawName, own[token.index] ?? token.rawName, specs);
     }
     if (spec.type === "boolean") {
       if (token.value !== undefined) throw new UsageError(`weft ${command}: ${token.rawName} takes no value`);
@@ -87,11 +83,28 @@ export function parseOptions<const S extends OptionSpecs>(
   return { options: options as OptionValues<S>, positionals, rest };
 }
 
+/** An option that is none, as it was typed: "-nodes" is taken apart into short ones, but surely meant as a whole. */
+function unknownOption(command: string, rawName: string, typed: string, specs: OptionSpecs): UsageError {
+  const whole = /^-[a-z][a-z-]+/.exec(typed)?.[0] ?? rawName;
+  const near = suggest(whole.replace(/^-+/, ""), Object.keys(specs));
+  const hint = near === undefined ? "" : ` (did you mean "--${near}"?)`;
+  return new UsageError(
+    `weft ${command}: there is no option "${near === undefined ? rawName : whole}"${hint}`,
+    `See weft ${command} --help`,
+  );
+}
+
 /** A whole number in a range, from an option's text. */
-export function integerOption(name: string, text: string, min: number, max: number): number {
+export function integerOption(
+  name: string,
+  text: string,
+  min: number,
+  max: number,
+  details: ErrorDetails = {},
+): number {
   const value = /^[0-9]{1,15}$/.test(text) ? Number(text) : Number.NaN;
   if (!(value >= min && value <= max)) {
-    throw new InvalidInput(`--${name}`, text, `is not a whole number from ${min} to ${max}`);
+    throw new InvalidInput(`--${name}`, text, `is not a whole number from ${min} to ${max}`, details);
   }
   return value;
 }

@@ -44,7 +44,7 @@ describe("refuses with one line that names the option, the value and the remedy"
       "an unknown option",
       ["--cluster-cird", "10.0.0.0/16"],
       usage,
-      /^weft agent: there is no option "--cluster-cird" \(did you mean "cluster-cidr"\?\)/,
+      /^weft agent: there is no option "--cluster-cird" \(did you mean "--cluster-cidr"\?\)/,
     ],
     [
       "an unknown verb",
