@@ -2,11 +2,14 @@ import { rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Subprocess } from "bun";
 import { socketPath } from "../../cniserver/protocol.ts";
+import { explain } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import { executableName } from "./install.ts";
 
 /** A server that does not answer for so long is stuck. Milliseconds. */
 const patience = 5_000;
+/** A server that ended is started again after the first of these, soon again after the double, and so on. Milliseconds. */
+const pause = { first: 100, longest: 60_000 };
 
 type Child = Subprocess<"pipe", "pipe", "inherit">;
 
@@ -17,24 +20,35 @@ type Child = Subprocess<"pipe", "pipe", "inherit">;
 export class PluginServer {
   readonly #binDir: string;
   readonly #log: Log;
-  readonly #onEnd: () => void;
+  readonly #again: (pause: number) => void;
   #child: Child | undefined;
   #executable = "";
+  #pause = pause.first;
 
-  /** `onEnd` is called when the server ended of itself. */
-  constructor(binDir: string, log: Log, onEnd: () => void) {
+  /** `again` is called where the server ended of itself, with how long to wait until {@link ensure}, in milliseconds. */
+  constructor(binDir: string, log: Log, again: (pause: number) => void) {
     this.#binDir = binDir;
     this.#log = log;
-    this.#onEnd = onEnd;
+    this.#again = again;
   }
 
   /** Starts the server where it does not run, is stuck, or is another executable than the one that is installed. */
   async ensure(): Promise<void> {
-    const file = join(this.#binDir, executableName);
+    try {
+      await this.#ensure(join(this.#binDir, executableName));
+    } catch (error) {
+      this.#log.warn("The plugin server cannot be started; plugins do their work themselves", {
+        error: explain(error),
+      });
+    }
+  }
+
+  async #ensure(file: string): Promise<void> {
     const executable = identityOf(file);
     if (this.#child !== undefined && executable === this.#executable && (await answers())) return;
     await this.stop();
     this.#executable = executable;
+    const started = performance.now();
     const child = Bun.spawn([file, "serve"], {
       stdin: "pipe",
       stdout: "pipe",
@@ -43,7 +57,9 @@ export class PluginServer {
         if (this.#child !== ended) return;
         this.#child = undefined;
         this.#log.warn("The plugin server ended; plugins do their work themselves", { file });
-        this.#onEnd();
+        if (performance.now() - started > pause.longest) this.#pause = pause.first;
+        this.#again(this.#pause);
+        this.#pause = Math.min(this.#pause * 2, pause.longest);
       },
     });
     this.#child = child;

@@ -35,7 +35,11 @@ export const cniConfig: Feature = {
     const { clock, config, informers, log, report, signal } = context;
     const nodes = informers.nodes();
     const plugins = new PluginFolder(config);
-    const server = new PluginServer(config.cniBinDir, log, () => loop.trigger());
+    const server = new PluginServer(
+      config.cniBinDir,
+      log,
+      (pause) => void clock.after(pause, loop.triggered),
+    );
     report("starting", "trying the kernel and the plugins");
     let tried = false;
     const loop = new ReconcileLoop(
