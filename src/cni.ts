@@ -11,7 +11,10 @@ import { isPluginName, type PluginName, pluginNames } from "./plugins/names.ts";
 const usage = `weft-cni ${version}: the CNI plugins ${pluginNames.join(", ")} in one executable.
 Started by the name of one of them it is that plugin: link it, for example
     ln -s weft-cni bridge
-A container runtime then finds it in its CNI folder (usually /opt/cni/bin).`;
+A container runtime then finds it in its CNI folder (usually /opt/cni/bin).
+    weft-cni serve
+does the work of all that are started in this network namespace, faster than they would themselves, until it is
+terminated or the pipe that is its standard input ends. The agent (weft agent) keeps one on its node.`;
 
 /** Answers what needs no plugin: the exit status, or undefined. */
 function answerAtOnce(name: string): number | undefined {

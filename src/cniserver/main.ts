@@ -1,8 +1,9 @@
+import { fstatSync } from "node:fs";
 import { startServer } from "./server.ts";
 
 /**
- * `weft-cni serve`: a server for as long as standard input is open, so that it ends with whoever started it, however
- * that ends. Says on standard output where it listens.
+ * `weft-cni serve`: a server until it is terminated; where standard input is a pipe, also until that ends, so that it
+ * ends with whoever started it, however that ends. Says on standard output where it listens.
  */
 export async function serve(): Promise<number> {
   const server = startServer();
@@ -10,6 +11,9 @@ export async function serve(): Promise<number> {
   const ended = new Promise<void>((resolve) => {
     process.on("SIGTERM", resolve);
     process.on("SIGINT", resolve);
+    const input = fstatSync(0);
+    // Bun's own pipes are sockets.
+    if (!input.isFIFO() && !input.isSocket()) return;
     process.stdin.on("end", resolve).on("error", resolve).resume();
   });
   await ended;
