@@ -1,4 +1,4 @@
-import type { Json } from "../../kube/types.ts";
+import type { StructuralSchema } from "../../kube/types.ts";
 
 /** What a protobuf number of a message stands for: one field, or all those of a message that JSON has in line. */
 export type WireField =
@@ -13,7 +13,7 @@ export type WireField =
  * What a value may look like: the structural subset of OpenAPI v3 that CustomResourceDefinitions use. The built-in kinds
  * are described by the same means, so that one engine prunes, defaults, validates, merges and publishes both.
  */
-export interface Schema {
+export interface Schema extends StructuralSchema<Schema> {
   /** Such as "io.k8s.api.core.v1.Pod": where set, OpenAPI documents refer to it by name. */
   definition?: string;
   /** The fields of a built-in type by their protobuf numbers. Not published. */
@@ -22,41 +22,6 @@ export interface Schema {
   raw?: boolean;
   /** A check of built-in kinds beyond what OpenAPI can say; see checks.ts. Not published. */
   check?: string;
-  type?: string;
-  format?: string;
-  title?: string;
-  description?: string;
-  default?: Json;
-  example?: Json;
-  enum?: Json[];
-  nullable?: boolean;
-  minimum?: number;
-  maximum?: number;
-  exclusiveMinimum?: boolean;
-  exclusiveMaximum?: boolean;
-  multipleOf?: number;
-  minLength?: number;
-  maxLength?: number;
-  pattern?: string;
-  minItems?: number;
-  maxItems?: number;
-  uniqueItems?: boolean;
-  minProperties?: number;
-  maxProperties?: number;
-  required?: string[];
-  properties?: Record<string, Schema>;
-  additionalProperties?: Schema | boolean;
-  items?: Schema;
-  allOf?: Schema[];
-  anyOf?: Schema[];
-  oneOf?: Schema[];
-  not?: Schema;
-  "x-kubernetes-preserve-unknown-fields"?: boolean;
-  "x-kubernetes-int-or-string"?: boolean;
-  "x-kubernetes-embedded-resource"?: boolean;
-  "x-kubernetes-list-type"?: "atomic" | "set" | "map";
-  "x-kubernetes-list-map-keys"?: string[];
-  "x-kubernetes-map-type"?: "atomic" | "granular";
   "x-kubernetes-patch-strategy"?: string;
   "x-kubernetes-patch-merge-key"?: string;
 }

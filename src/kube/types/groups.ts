@@ -201,8 +201,8 @@ export interface NetworkPolicy extends KubeObject {
 
 // apiextensions.k8s.io/v1
 
-/** OpenAPI v3 in the structural form that CustomResourceDefinitions use. */
-export interface JSONSchemaProps {
+/** OpenAPI v3 in the structural form that CustomResourceDefinitions use; `S` is a schema inside a schema. */
+export interface StructuralSchema<S> {
   type?: string;
   format?: string;
   title?: string;
@@ -225,13 +225,13 @@ export interface JSONSchemaProps {
   minProperties?: number;
   maxProperties?: number;
   required?: string[];
-  properties?: Record<string, JSONSchemaProps>;
-  additionalProperties?: JSONSchemaProps | boolean;
-  items?: JSONSchemaProps;
-  allOf?: JSONSchemaProps[];
-  anyOf?: JSONSchemaProps[];
-  oneOf?: JSONSchemaProps[];
-  not?: JSONSchemaProps;
+  properties?: Record<string, S>;
+  additionalProperties?: S | boolean;
+  items?: S;
+  allOf?: S[];
+  anyOf?: S[];
+  oneOf?: S[];
+  not?: S;
   "x-kubernetes-preserve-unknown-fields"?: boolean;
   "x-kubernetes-int-or-string"?: boolean;
   "x-kubernetes-embedded-resource"?: boolean;
@@ -240,6 +240,8 @@ export interface JSONSchemaProps {
   "x-kubernetes-map-type"?: "atomic" | "granular";
   "x-kubernetes-validations"?: { rule: string; message?: string; [key: string]: Json | undefined }[];
 }
+
+export interface JSONSchemaProps extends StructuralSchema<JSONSchemaProps> {}
 
 export interface CustomResourceDefinitionNames {
   plural: string;
