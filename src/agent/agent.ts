@@ -56,6 +56,9 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const kernel = openKernel();
   try {
     registerOwnMetrics(metrics, board, connection);
+    const letGo = () => {
+      if (!signal.aborted) log.debug("Let go of code that was not in use", { bytes: releaseCode() });
+    };
     const shared = {
       nodeName,
       config,
@@ -64,11 +67,15 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       clock: systemClock satisfies Clock,
       metrics,
       signal,
-      informers: informersOf(client, connection, log, signal),
+      informers: informersOf(client, connection, log, signal, letGo),
       states: () => board.states,
       onReport: (callback: () => void) => board.subscribe(callback),
+      rest: () => {
+        Bun.gc(true);
+        letGo();
+      },
     };
-    keepSmall(shared, board, log);
+    keepSmall(shared, board, letGo);
     log.info("Agent starts", {
       version,
       node: nodeName,
@@ -104,19 +111,24 @@ export async function runAgent(options: AgentOptions): Promise<void> {
 const startIsOver = 1_000;
 const releaseInterval = 600_000;
 
-/** Lets go of the memory that only the start needed, and again of what only rare events do. */
-function keepSmall(context: Pick<AgentContext, "clock" | "signal">, board: StateBoard, log: Log): void {
-  const release = () => {
-    if (context.signal.aborted) return;
-    log.debug("Let go of code that was not in use", { bytes: releaseCode() });
-  };
+/**
+ * Lets go of code that is not in use: at each step of the start, which needs much of it once and for different things, and
+ * later now and then.
+ */
+function keepSmall(
+  context: Pick<AgentContext, "clock" | "signal">,
+  board: StateBoard,
+  letGo: () => void,
+): void {
+  letGo();
   const stop = board.subscribe(() => {
+    letGo();
     const begun = [...board.states.values()].every(({ state }) => state === "ready" || state === "degraded");
     if (!begun) return;
     stop();
-    context.signal.addEventListener("abort", context.clock.after(startIsOver, release), { once: true });
+    context.signal.addEventListener("abort", context.clock.after(startIsOver, letGo), { once: true });
   });
-  repeat(context, releaseInterval, release);
+  repeat(context, releaseInterval, letGo);
 }
 
 /**
@@ -180,6 +192,7 @@ function informersOf(
   connection: ApiConnection,
   log: Log,
   signal: AbortSignal,
+  onList: () => void,
 ): AgentInformers {
   const started = new Map<string, unknown>();
   const once = <T extends KubeObject>(
@@ -198,6 +211,7 @@ function informersOf(
       ...options,
     });
     started.set(plural, informer);
+    informer.synced.then(onList, () => {});
     return informer;
   };
   return {

@@ -38,6 +38,8 @@ export interface AgentContext {
   readonly metrics: Metrics;
   /** Aborts when the agent is to stop. */
   readonly signal: AbortSignal;
+  /** Lets go of memory between two steps that need much of it for a moment. Takes some 20 ms. */
+  rest(): void;
   /** Says how the feature is doing; a change is logged, a repetition is not. */
   report(state: FeatureState["state"], message: string): void;
   /** The state of every feature, for those that wait for others. */

@@ -4,8 +4,8 @@ import * as ffi from "./ffi.ts";
 const MADV_DONTNEED = 4;
 
 /**
- * Lets go of the pages of this process's own code that are in memory: those in use come back from the page cache when
- * they are next executed. A Bun executable has some 30 MB of code mapped after its start, most of which only the start
+ * Lets go of the pages of this process's own code and constants that are in memory: those in use come back from the page
+ * cache when they are next needed. A Bun executable has some 30 MB of code mapped after its start, most of which only the start
  * needed. Answers how many bytes that were. Takes a few milliseconds.
  */
 export function releaseCode(): number {
@@ -28,12 +28,12 @@ interface Mapping {
   resident: number;
 }
 
-/** The executable mappings of a file that are as the file is, from proc_pid_smaps(5): others could not be read again. */
+/** The read-only mappings of a file that are as the file is, from proc_pid_smaps(5): others could not be read again. */
 export function unchangedCode(smaps: string, path: string): Mapping[] {
   const found: Mapping[] = [];
   for (let at = smaps.indexOf(path); at >= 0; at = smaps.indexOf(path, at + 1)) {
     const lineStart = smaps.lastIndexOf("\n", at) + 1;
-    const head = /^([0-9a-f]+)-([0-9a-f]+) r-xp \S+ \S+ \S+ +(.*)$/.exec(
+    const head = /^([0-9a-f]+)-([0-9a-f]+) r-[x-]p \S+ \S+ \S+ +(.*)$/.exec(
       smaps.slice(lineStart, smaps.indexOf("\n", at)),
     );
     if (head === null || head[3] !== path) continue;

@@ -90,13 +90,17 @@ export class ServicesDriver {
    * is not known. Then cuts flows and forgets clients of endpoints that went. Returns the number of operations.
    */
   sync(): number {
-    const { changes, staleFlows, staleClients: clients } = this.#table.compute();
-    for (const id of staleFlows) this.#staleFlows.add(id);
-    for (const id of clients) this.#staleClients.add(id);
+    const changes = this.#compute();
     const written = this.#inStep ? this.#write(changes) : this.#repair();
     this.#forgetClients();
     this.#cutFlows();
     return written;
+  }
+
+  /** Computes what the next sync is to write, which then compares it with all that is there. */
+  prepare(): void {
+    this.#compute();
+    this.#inStep = false;
   }
 
   /** The first sync after a start: what happened while nobody looked is cleaned too. */
@@ -119,6 +123,13 @@ export class ServicesDriver {
     const repaired = this.#repair();
     if (repaired > 0) this.counts.repairs++;
     return written + repaired;
+  }
+
+  #compute(): readonly Change[] {
+    const { changes, staleFlows, staleClients } = this.#table.compute();
+    for (const id of staleFlows) this.#staleFlows.add(id);
+    for (const id of staleClients) this.#staleClients.add(id);
+    return changes;
   }
 
   #write(changes: readonly Change[]): number {

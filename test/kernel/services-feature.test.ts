@@ -62,6 +62,7 @@ class Agent {
         pods: () => this.pods,
       },
       report: (state: FeatureState["state"], message: string) => void this.reports.push({ state, message }),
+      rest: () => {},
     } as unknown as AgentContext;
     this.#running = [services.run(context), masquerade.run(context)];
   }

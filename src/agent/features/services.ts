@@ -36,8 +36,7 @@ export const services: Feature = {
     const work = async () => {
       const start = performance.now();
       if (!state.adopted) {
-        driver.adopt();
-        driver.syncAll();
+        begin(context, driver);
         state.adopted = true;
       } else if (state.checking) driver.check();
       else driver.sync();
@@ -72,6 +71,15 @@ export const services: Feature = {
     if (removeServices(kernel.nft)) log.info("Removed Services from table inet weft");
   },
 };
+
+/** The first sync, in steps that each need their memory after one another. */
+function begin({ rest }: AgentContext, driver: ServicesDriver): void {
+  for (const step of ["adopt", "prepare", "syncAll"] as const) {
+    rest();
+    driver[step]();
+  }
+  rest();
+}
 
 async function synced({ informers }: AgentContext): Promise<void> {
   await Promise.all([
