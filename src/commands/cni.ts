@@ -15,6 +15,7 @@ import {
 } from "../cni/index.ts";
 import { parseJsonObject, unknownKeys } from "../cni/netconf.ts";
 import type { Plugin } from "../cni/plugin.ts";
+import { counted } from "../lib/count.ts";
 import { explain } from "../lib/errors.ts";
 import { didYouMean } from "../lib/suggest.ts";
 import { status } from "../linux/lean/files.ts";
@@ -285,7 +286,7 @@ async function gc([network = ""]: string[], options: Options): Promise<number> {
     return { containerId, ifname };
   });
   await runtimeOf(options).gc(loadNetworkList(confDir(options), network), valid);
-  return done(options, `network "${network}" has ${valid.length} attachments at most`);
+  return done(options, `network "${network}" has ${counted(valid.length, "attachment")} at most`);
 }
 
 async function statusOf([network = ""]: string[], options: Options): Promise<number> {

@@ -1,3 +1,4 @@
+import { counted } from "../lib/count.ts";
 import { explain, WeftError } from "../lib/errors.ts";
 import { dialFrom } from "./ask.ts";
 import type { Caller, CheckResult } from "./model.ts";
@@ -95,7 +96,7 @@ export async function tellStory(stage: Stage, emit: (result: CheckResult) => voi
       asked += results.length;
     }
     await restarted;
-    return `${asked} requests meanwhile, none failed`;
+    return `${counted(asked, "request")} meanwhile, none failed`;
   });
   await chapter("five replicas are left", async () => {
     const time = stopwatch();
@@ -123,7 +124,7 @@ async function follow(
   while (performance.now() < end) {
     const pods = stage.readyPods();
     if (!wanted(pods)) {
-      last = `${pods.length} pods are ready`;
+      last = `${counted(pods.length, "pod is", "pods are")} ready`;
       await stage.changed();
       continue;
     }
@@ -132,7 +133,7 @@ async function follow(
     const results = await dialFrom(caller.socket, stage.serviceUrl(), 14 * names.size, patience);
     const seen = new Set(results.flatMap(({ answer }) => (answer === undefined ? [] : [answer.pod])));
     const failed = results.filter(({ ok }) => !ok);
-    last = failed[0]?.error ?? `${seen.size} of ${names.size} pods answer`;
+    last = failed[0]?.error ?? `${seen.size} of ${counted(names.size, "pod answers", "pods answer")}`;
     if (failed.length === 0 && seen.size === names.size && [...seen].every((name) => names.has(name))) return;
   }
   throw new WeftError("lab-story", `traffic did not follow within ${deadline / 1000} s: ${last}`);

@@ -1,3 +1,4 @@
+import { counted } from "../../lib/count.ts";
 import { explain } from "../../lib/errors.ts";
 import { isNotFound } from "../../linux/errors.ts";
 import type { Kernel } from "../../linux/kernel.ts";
@@ -58,7 +59,7 @@ export const routes: Feature = {
 function judge(wanted: readonly PodRoute[], problems: readonly RouteProblem[]): FeatureState {
   const lasting = problems.filter(({ passing }) => passing !== true);
   const first = lasting[0] ?? problems[0];
-  const count = `routes to ${new Set(wanted.map(({ node }) => node)).size} nodes`;
+  const count = `routes to ${counted(new Set(wanted.map(({ node }) => node)).size, "node")}`;
   if (first === undefined) return { state: "ready", message: count };
   const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : "";
   const message = `${count}; node "${first.node}": ${first.message}${more}`;
