@@ -1,7 +1,7 @@
 #!/usr/bin/env bun
 /** The executable `weft`: finds the command and loads it alone. */
 import { type Command, exitStatus } from "./commands/command.ts";
-import { UsageError } from "./commands/usage.ts";
+import { isUsageError, UsageError } from "./commands/usage.ts";
 import { explain } from "./lib/errors.ts";
 import { didYouMean } from "./lib/suggest.ts";
 import { version } from "./lib/version.ts";
@@ -41,6 +41,7 @@ weft COMMAND --help tells all about one of them; weft --version prints the versi
 
 async function main(argv: readonly string[]): Promise<number> {
   const [name, ...args] = argv;
+  if (name === "help" && args[0] !== undefined) return await main([...args, "--help"]);
   if (name === undefined || name === "help" || name === "--help" || name === "-h") {
     console.log(overview());
     return name === undefined ? exitStatus.usage : exitStatus.ok;
@@ -59,7 +60,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const { default: command } = await entry.load();
   const own = args.includes("--") ? args.slice(0, args.indexOf("--")) : args;
   if (own.includes("--help") || own.includes("-h")) {
-    console.log(command.help);
+    console.log(command.helpOf?.(own) ?? command.help);
     return exitStatus.ok;
   }
   return await command.run(args);
@@ -70,6 +71,6 @@ main(process.argv.slice(2)).then(
   (error: unknown) => {
     console.error(explain(error));
     if (process.env.WEFT_DEBUG !== undefined && error instanceof Error) console.error(error.stack);
-    process.exit(error instanceof UsageError ? exitStatus.usage : exitStatus.failure);
+    process.exit(isUsageError(error) ? exitStatus.usage : exitStatus.failure);
   },
 );

@@ -6,6 +6,8 @@ export interface Command {
   readonly summary: string;
   /** The whole of `weft NAME --help`. */
   readonly help: string;
+  /** Of a command with verbs: the help of the verb with which the arguments begin; undefined where there is none. */
+  helpOf?(args: readonly string[]): string | undefined;
   /** Runs with the arguments behind the name; resolves to the exit status. */
   run(args: string[]): Promise<number>;
 }

@@ -1,8 +1,9 @@
 import { existsSync } from "node:fs";
 import { explain, InvalidInput } from "../lib/errors.ts";
+import { selfCommand } from "../lib/self.ts";
 import * as ffi from "../linux/ffi.ts";
 import { inNetns } from "../linux/netns.ts";
-import { startEcho } from "./echo.ts";
+import type { EchoOptions } from "./echo.ts";
 
 const CLONE_NEWNS = 0x00020000;
 const CLONE_NEWUTS = 0x04000000;
@@ -10,9 +11,6 @@ const CLONE_NEWNET = 0x40000000;
 const MS_BIND = 0x1000;
 const MS_REC = 0x4000;
 const MS_PRIVATE = 1 << 18;
-
-/** How long weft/echo answers after it was told to end, in milliseconds. */
-const lameDuck = 500;
 
 /** What a container is to be: written by the kubelet role, read by the process that becomes the container. */
 export interface ContainerSpec {
@@ -40,11 +38,8 @@ export function imageName(image: string): string {
   return plain.split("/").slice(-2).join("/");
 }
 
-/**
- * Becomes the container: enters the pod's namespaces, puts the pod's files in place of the host's, and runs the
- * image. Returns only for images that run inside this process.
- */
-export function becomeContainer(spec: ContainerSpec): void {
+/** Becomes the container: enters the pod's namespaces, puts the pod's files in place of the host's, runs the image. */
+function becomeContainer(spec: ContainerSpec): never {
   if (spec.netns !== undefined) {
     const fd = ffi.open(spec.netns, 0);
     ffi.setns(fd, CLONE_NEWNET);
@@ -58,21 +53,7 @@ export function becomeContainer(spec: ContainerSpec): void {
   for (const [path, source] of Object.entries(spec.files)) {
     if (existsSync(path)) ffi.mount(source, path, null, MS_BIND);
   }
-  if (imageName(spec.image) === "weft/echo" && spec.command.length === 0) {
-    startEcho({
-      pod: spec.pod.name,
-      podIPs: spec.pod.ips,
-      node: spec.pod.node,
-      port: spec.echo.port,
-      socket: spec.echo.socket,
-    });
-    // Goes on answering for a moment, until nobody is sent here any more.
-    for (const signal of ["SIGTERM", "SIGINT"] as const) {
-      process.on(signal, () => setTimeout(() => process.exit(0), lameDuck));
-    }
-    return;
-  }
-  const [name, ...args] = spec.command;
+  const [name, ...args] = commandOf(spec);
   if (name === undefined) {
     throw new InvalidInput("command", [], `is empty, and the image "${spec.image}" has none of its own`, {
       remedy: 'Give the container a command, such as ["sleep", "infinity"]',
@@ -80,6 +61,16 @@ export function becomeContainer(spec: ContainerSpec): void {
   }
   if (spec.workingDir !== undefined) process.chdir(spec.workingDir);
   ffi.execve(findExecutable(name, spec.env.PATH ?? ""), [name, ...args], spec.env);
+}
+
+/**
+ * The image's own command comes before that of none. weft/echo is a process of its own too: threads that this one has
+ * already are in the namespaces that it came from, and on one of them a lookup would read the host's resolv.conf.
+ */
+function commandOf({ image, command, pod, echo }: ContainerSpec): string[] {
+  if (imageName(image) !== "weft/echo" || command.length > 0) return command;
+  const options: EchoOptions = { pod: pod.name, podIPs: pod.ips, node: pod.node, ...echo };
+  return [...selfCommand(), "lab", "echo", JSON.stringify(options)];
 }
 
 function findExecutable(name: string, path: string): string {
@@ -109,10 +100,10 @@ export function spawnIn(
   );
 }
 
-/** The command behind `weft lab container`: reads its spec from standard input's first argument. */
-export function runContainer(json: string): void {
+/** The process behind `weft lab container`, which becomes the container. */
+export function runContainer(json: string): never {
   try {
-    becomeContainer(JSON.parse(json) as ContainerSpec);
+    return becomeContainer(JSON.parse(json) as ContainerSpec);
   } catch (error) {
     console.error(`weft: the container cannot start: ${explain(error)}`);
     process.exit(127);

@@ -1,11 +1,12 @@
-import { cpSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, cpSync, existsSync, mkdtempSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { InvalidInput, WeftError } from "../lib/errors.ts";
 import { selfCommand } from "../lib/self.ts";
+import { claimFolder, removeFolder, sweepFolder } from "./folder.ts";
 import type { LabOptions } from "./model.ts";
-import { files, labDir, makeDir } from "./paths.ts";
+import { files, labDir, makeDir, resolvConf } from "./paths.ts";
 
 /** What `lab.json` in the lab's folder says. */
 export interface LabRecord {
@@ -36,7 +37,7 @@ export function findLab(): LabRecord | undefined {
     return undefined;
   }
   if (startOf(record.pid) === record.started) return record;
-  rmSync(labDir(), { recursive: true, force: true });
+  sweepFolder(labDir());
   return undefined;
 }
 
@@ -86,7 +87,7 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   const code = await inside.exited;
   server.close();
   // Whoever started a lab that ended by itself wants to know why: the logs stay for it.
-  if (asked) rmSync(dir, { recursive: true, force: true });
+  if (asked) removeFolder(dir);
   return asked ? 0 : code;
 }
 
@@ -115,21 +116,32 @@ async function listen(port: number, socketPath: string): Promise<Server> {
   });
   await new Promise<void>((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) => {
-      if (error.code !== "EADDRINUSE") return reject(error);
-      reject(
-        new InvalidInput("--api-port", port, "is in use by another process on 127.0.0.1", {
-          remedy: "Choose another port, or 0 for any free one",
-          cause: error,
-        }),
-      );
+      const problem =
+        error.code === "EADDRINUSE"
+          ? "is in use by another process on 127.0.0.1"
+          : `cannot be listened on: ${error.message}`;
+      const remedy = "Choose another port, or 0 for any free one";
+      reject(new InvalidInput("--api-port", port, problem, { remedy, cause: error }));
     });
     server.listen(port, "127.0.0.1", resolve);
   });
   return server;
 }
 
+/** The nodes' and pods' resolv.conf take the place of the machine's, each in its own mounts: there has to be one. */
+function checkResolvConf(): void {
+  if (existsSync(resolvConf)) return;
+  throw new WeftError(
+    "lab-resolv-conf",
+    `there is no ${resolvConf} on this machine, where the lab's could appear`,
+    {
+      remedy: `Make one; it may be empty: touch ${resolvConf}`,
+    },
+  );
+}
+
 /** Whether the kernel lets this user make the lab's namespaces; throws one sentence why not. */
-export function checkNamespaces(): void {
+function checkNamespaces(): void {
   const user = process.getuid?.() === 0 ? [] : ["--user", "--map-root-user"];
   let said: string;
   try {
@@ -160,26 +172,38 @@ export function checkNamespaces(): void {
   );
 }
 
-/** Saves the logs of a lab that failed from its end; answers where. */
-export function keepLogs(): string {
+/** Saves the logs of a lab that failed from its end; answers where. Undefined where there are none. */
+export function keepLogs(): string | undefined {
+  const logs = join(labDir(), files.logs);
+  if (!existsSync(logs)) return undefined;
   const target = mkdtempSync(join(tmpdir(), "weft-lab-logs-"));
-  cpSync(join(labDir(), files.logs), target, { recursive: true });
+  cpSync(logs, target, { recursive: true });
   return target;
+}
+
+/** Removes what a lab that was killed left. */
+export function sweepLab(): void {
+  sweepFolder(labDir());
 }
 
 /** Starts a daemon in a session of its own. */
 export function spawnDaemon(options: DaemonOptions): Bun.Subprocess {
+  checkResolvConf();
   checkNamespaces();
   const dir = labDir();
-  makeDir(dir);
+  const claim = claimFolder(dir);
   makeDir(`${dir}/${files.logs}`);
   const log = openSync(`${dir}/${files.log}`, "a");
-  return Bun.spawn([...selfCommand(), "lab", "daemon", JSON.stringify(options)], {
-    stdin: options.bound ? "pipe" : "ignore",
-    stdout: log,
-    stderr: log,
-    detached: true,
-  });
+  try {
+    return Bun.spawn([...selfCommand(), "lab", "daemon", JSON.stringify(options)], {
+      // The daemon keeps the folder's lock open for its life.
+      stdio: [options.bound ? "pipe" : "ignore", log, log, claim],
+      detached: true,
+    });
+  } finally {
+    closeSync(log);
+    closeSync(claim);
+  }
 }
 
 /** Resolves when the control socket is there; throws what the daemon said where it ended before. */
@@ -191,7 +215,7 @@ export async function waitForControl(daemon: Bun.Subprocess): Promise<string> {
     const code = await Promise.race([daemon.exited, Bun.sleep(10)]);
     if (typeof code !== "number") continue;
     const log = readFileSync(`${dir}/${files.log}`, "utf8").trim().split("\n");
-    rmSync(dir, { recursive: true, force: true });
+    removeFolder(dir);
     throw new WeftError("lab-daemon", log.at(-1) ?? `the lab ended with ${code} before it was up`);
   }
 }
@@ -208,5 +232,5 @@ export async function endLab(record: LabRecord): Promise<void> {
     }
     await Bun.sleep(10);
   }
-  rmSync(labDir(), { recursive: true, force: true });
+  sweepFolder(labDir());
 }

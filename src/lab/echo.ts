@@ -1,4 +1,4 @@
-import { lookup } from "node:dns/promises";
+import { lookup, Resolver } from "node:dns/promises";
 import { explain } from "../lib/errors.ts";
 
 /** What the server says about one request, and what `/dial` says about each of its own. */
@@ -30,13 +30,17 @@ export interface EchoOptions {
   more?: (request: Request) => Response | Promise<Response> | undefined;
 }
 
+/** How long a server goes on answering after it was told to end, in milliseconds. */
+const lameDuck = 500;
+
 const dialTimeout = 2_000;
 const dialCountMax = 1_000;
 
 /**
  * The image `weft/echo`: an HTTP server that answers with the pod's name, its addresses and the caller's address, as
  * text or (with `Accept: application/json`) as JSON. `/healthz` answers "ok"; on the node's own socket also
- * `/dial?url=URL&count=N&timeout=MS`, which makes N requests from inside the pod, one connection each, and `/lookup?name=NAME`.
+ * `/dial?url=URL&count=N&timeout=MS`, which makes N requests from inside the pod, one connection each, and
+ * `/lookup?name=NAME`, which asks as the pod's resolv.conf says, or with `&server=IP` that server alone.
  */
 export function startEcho(options: EchoOptions): { stop(): void } {
   const servers: { stop(force?: boolean): unknown }[] = [];
@@ -60,6 +64,14 @@ export function startEcho(options: EchoOptions): { stop(): void } {
   return { stop: () => void servers.map((server) => server.stop(true)) };
 }
 
+/** The same as a process of its own. After SIGTERM it answers for a moment, until nobody is sent here any more. */
+export function serveEcho(options: EchoOptions): void {
+  startEcho(options);
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => setTimeout(() => process.exit(0), lameDuck));
+  }
+}
+
 function answer(request: Request, options: EchoOptions, from: string): Response {
   const url = new URL(request.url);
   if (url.pathname === "/healthz") return new Response("ok\n");
@@ -77,7 +89,9 @@ function control(request: Request): Promise<Response> | undefined {
     return dial(url.searchParams.get("url") ?? "", count, timeout).then((results) => Response.json(results));
   }
   if (url.pathname === "/lookup") {
-    return resolve(url.searchParams.get("name") ?? "").then((result) => Response.json(result));
+    const name = url.searchParams.get("name") ?? "";
+    const server = url.searchParams.get("server") ?? undefined;
+    return resolve(name, server).then((result) => Response.json(result));
   }
   return undefined;
 }
@@ -108,11 +122,25 @@ function reason(error: unknown): string {
   return /^E[A-Z]+(?=: )/.exec(said)?.[0] ?? said;
 }
 
-async function resolve(name: string): Promise<{ addresses: string[]; error?: string }> {
+async function resolve(
+  name: string,
+  server: string | undefined,
+): Promise<{ addresses: string[]; error?: string }> {
   try {
-    const found = await lookup(name, { all: true });
-    return { addresses: found.map(({ address }) => address).sort() };
+    const found = server === undefined ? await lookupAll(name) : await resolveAt(name, server);
+    return { addresses: found.sort() };
   } catch (error) {
     return { addresses: [], error: explain(error) };
   }
+}
+
+async function lookupAll(name: string): Promise<string[]> {
+  return (await lookup(name, { all: true })).map(({ address }) => address);
+}
+
+/** Asks one server for A and AAAA records. */
+async function resolveAt(name: string, server: string): Promise<string[]> {
+  const resolver = new Resolver({ timeout: dialTimeout, tries: 1 });
+  resolver.setServers([server]);
+  return (await Promise.all([resolver.resolve4(name), resolver.resolve6(name)])).flat();
 }

@@ -1,4 +1,3 @@
-import { InvalidInput } from "../lib/errors.ts";
 import type { Ip } from "../lib/ip.ts";
 import { Prefix } from "../lib/prefix.ts";
 import { type Kernel, openKernel } from "../linux/kernel.ts";
@@ -38,39 +37,6 @@ export function hostAddresses(number: number): Prefix[] {
 /** The number of node N on the fabric. */
 export function nodeNumber(index: number): number {
   return 10 + index;
-}
-
-/** The lengths of the nodes' podCIDRs. */
-const nodeMasks = { 4: 24, 6: 64 } as const;
-
-/** Refuses prefixes that the fabric has already, or that do not give each node a podCIDR. */
-export function checkRoom(
-  options: Record<"--cluster-cidr" | "--service-cidr", readonly Prefix[]>,
-  nodes: number,
-) {
-  for (const [flag, prefixes] of Object.entries(options)) {
-    for (const prefix of prefixes) {
-      const taken = fabric.prefixes.find((each) => each.masked().overlaps(prefix));
-      if (taken === undefined) continue;
-      throw new InvalidInput(flag, String(prefix), `overlaps ${taken.masked()}, the lab's own fabric`, {
-        remedy: "Choose another one",
-      });
-    }
-  }
-  for (const prefix of options["--cluster-cidr"]) {
-    const mask = nodeMasks[prefix.family];
-    const room = Math.floor(2 ** (mask - prefix.length));
-    if (room >= nodes) continue;
-    const enough = mask - Math.ceil(Math.log2(nodes));
-    throw new InvalidInput(
-      "--cluster-cidr",
-      String(prefix),
-      `has room for ${room} of ${nodes} podCIDRs of /${mask}`,
-      {
-        remedy: `Give a /${enough} or larger, or fewer --nodes`,
-      },
-    );
-  }
 }
 
 /** Makes the bridge in the calling namespace. */

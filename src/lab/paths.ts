@@ -1,4 +1,5 @@
 import { mkdirSync } from "node:fs";
+import { resolve } from "node:path";
 import { explain, WeftError } from "../lib/errors.ts";
 
 /**
@@ -7,7 +8,7 @@ import { explain, WeftError } from "../lib/errors.ts";
  */
 export function labDir(): string {
   const given = process.env.WEFT_LAB_DIR;
-  if (given !== undefined && given !== "") return given;
+  if (given !== undefined && given !== "") return resolve(given);
   if (process.getuid?.() === 0) return "/run/weft-lab";
   const runtime = process.env.XDG_RUNTIME_DIR;
   return runtime !== undefined && runtime !== ""
@@ -18,12 +19,16 @@ export function labDir(): string {
 /** Where the lab sees {@link labDir} from the inside, whatever it is called outside. */
 export const sharedDir = "/run/weft-lab";
 
+/** Where processes find their name servers: a lab's nodes and pods have others than the machine. */
+export const resolvConf = "/etc/resolv.conf";
+
 /** Names of what lies in the lab's folder. */
 export const files = {
   kubeconfig: "kubeconfig",
   control: "control.sock",
   apiSocket: "api.sock",
   state: "lab.json",
+  lock: "lab.lock",
   logs: "logs",
   log: "logs/lab.log",
 } as const;

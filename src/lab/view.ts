@@ -23,6 +23,8 @@ export class LabView {
 
   constructor(out: WriteStream) {
     this.#out = out;
+    // Whoever read it may have ended, as in `weft lab up | head`: the work goes on.
+    out.on("error", () => {});
     this.#live = out.isTTY === true;
     this.#palette = this.#live && process.env.NO_COLOR === undefined ? coloured : plain;
   }
@@ -80,8 +82,8 @@ export class LabView {
   }
 
   /** Where to look for what went wrong. */
-  logsAt(folder: string): void {
-    this.#line(`The logs are kept in ${folder}`);
+  logsAt(folder: string | undefined): void {
+    if (folder !== undefined) this.#line(`The logs are kept in ${folder}`);
   }
 
   /** The lab goes; nothing of it stays. */

@@ -45,9 +45,10 @@ describe("npm start", () => {
   }, 300_000);
   afterAll(() => tree[Symbol.dispose]());
 
-  test("passes what follows -- to weft lab run", async () => {
+  test("passes what follows -- to weft lab run, and tells it that npm is its parent", async () => {
     const { stdout } = await tree.run(["npm", "start", "--silent", "--", "--once", "a b", "$x", "'"]);
-    expect(JSON.parse(stdout).args).toEqual(["lab", "run", "--once", "a b", "$x", "'"]);
+    const { args, parent } = JSON.parse(stdout);
+    expect(args).toEqual(["lab", "run", "--with-parent", `${parent}`, "--once", "a b", "$x", "'"]);
   });
 
   test.each([0, 1, 7])("ends with the program's exit status, %i", async (status) => {

@@ -16,7 +16,7 @@ const project = join(import.meta.dir, "../..");
 /** Stands for `weft` in a copy of the project: tells how it was called, and does what the arguments say. */
 const program = `
 const args = process.argv.slice(2);
-console.log(JSON.stringify({ args, tag: "0" }));
+console.log(JSON.stringify({ args, parent: process.ppid, tag: "0" }));
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   process.on(signal, () => { console.log("got " + signal); process.exit(signal === "SIGINT" ? 42 : 43); });
 }

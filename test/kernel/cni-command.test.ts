@@ -149,7 +149,12 @@ const commandLines: [string, string[], number, string][] = [
   ["no verb", [], 2, "Usage:"],
   ["a misspelt verb", ["ad"], 2, 'there is no "ad" (did you mean "add"?)'],
   ["too few arguments", ["add", "net"], 2, "missing add NETWORK NETNS"],
-  ["a misspelt option", ["list", "--conf-dri", "x"], 2, 'no option "--conf-dri" (did you mean "conf-dir"?)'],
+  [
+    "a misspelt option",
+    ["list", "--conf-dri", "x"],
+    2,
+    'no option "--conf-dri" (did you mean "--conf-dir"?)',
+  ],
   ["an unknown network", ["add", "nowhere", "x"], 1, 'no network "nowhere" in '],
   ["no namespace", ["add", "net", "weft-t-gone"], 1, 'failed to open netns "/run/netns/weft-t-gone": ENOENT'],
   [
@@ -161,7 +166,7 @@ const commandLines: [string, string[], number, string][] = [
   [
     "a timeout that is none",
     ["add", "net", "x", "--timeout", "soon"],
-    1,
+    2,
     '--timeout: "soon" is not a whole number',
   ],
 ];
