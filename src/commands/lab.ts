@@ -40,6 +40,10 @@ const roles: Readonly<Record<string, (json: string) => Promise<number>>> = {
     (await import("../lab/echo.ts")).serveEcho(JSON.parse(text));
     return await new Promise<never>(() => {});
   },
+  outside: async (text) => {
+    await (await import("../lab/outside.ts")).serveOutside(JSON.parse(text));
+    return await new Promise<never>(() => {});
+  },
 };
 
 const verbOf = (name: string | undefined): LabVerb | undefined =>

@@ -30,12 +30,14 @@ export async function dialFrom(
   }
 }
 
-/** Lets it look up a name. */
+/** Lets it look up a name: as its resolv.conf says, or at one server. */
 export async function lookupFrom(
   socket: string,
   name: string,
+  server?: string,
 ): Promise<{ addresses: string[]; error?: string }> {
-  return (await (await ask(socket, "/lookup", { name })).json()) as { addresses: string[]; error?: string };
+  const query = server === undefined ? { name } : { name, server };
+  return (await (await ask(socket, "/lookup", query)).json()) as { addresses: string[]; error?: string };
 }
 
 /** How to enter a pod, and where its own socket is. */

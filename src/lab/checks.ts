@@ -1,3 +1,4 @@
+import { counted } from "../lib/count.ts";
 import { dialFrom, lookupFrom } from "./ask.ts";
 import type { DialResult } from "./echo.ts";
 import type { Caller, CheckResult } from "./model.ts";
@@ -17,7 +18,9 @@ export interface NodePeer extends Caller {
 export interface Scene {
   pods: readonly PodPeer[];
   nodes: readonly NodePeer[];
-  outside: NodePeer;
+  outside: NodePeer & { dnsName: string };
+  /** Where pods ask for names. */
+  clusterDns: readonly string[];
   service: {
     /** Names from the shortest to the full one. */
     names: readonly string[];
@@ -103,11 +106,13 @@ async function expectAll(expectations: Expectation[]): Promise<{ failures: strin
     if (seenAs.includes(result.answer.caller)) return undefined;
     return `${to.name} saw ${from.name} as ${result.answer.caller}`;
   });
-  return { failures, detail: `${expectations.length} paths, ${median(times)}` };
+  return { failures, detail: `${counted(expectations.length, "path")}, ${median(times)}` };
 }
 
 function serviceChecks({ pods, nodes, outside, service }: Scene, family: 4 | 6): Check[] {
   const clusterIP = service.clusterIPs.find((ip) => familyOf(ip) === family);
+  // A Service of the other family alone has no NodePort in this one either.
+  if (clusterIP === undefined) return [];
   const group = `IPv${family} Service`;
   const nodePorts = nodes.flatMap((node) =>
     // The first address of a family is the one on the fabric; a bridge's is not reached from there.
@@ -116,18 +121,6 @@ function serviceChecks({ pods, nodes, outside, service }: Scene, family: 4 | 6):
       .slice(0, 1)
       .map((ip) => urlOf(ip, service.nodePort)),
   );
-  const checks: Check[] = [
-    {
-      group,
-      name: "NodePort from the fabric",
-      run: () =>
-        balanced(
-          nodePorts.map((url) => ({ from: outside, url })),
-          pods,
-        ),
-    },
-  ];
-  if (clusterIP === undefined) return checks;
   const url = urlOf(clusterIP, service.port);
   return [
     {
@@ -148,7 +141,15 @@ function serviceChecks({ pods, nodes, outside, service }: Scene, family: 4 | 6):
           pods,
         ),
     },
-    ...checks,
+    {
+      group,
+      name: "NodePort from the fabric",
+      run: () =>
+        balanced(
+          nodePorts.map((each) => ({ from: outside, url: each })),
+          pods,
+        ),
+    },
   ];
 }
 
@@ -204,23 +205,43 @@ function leaving({ pods, nodes, outside }: Scene, family: 4 | 6): Check[] {
   ];
 }
 
-function names({ pods, service }: Scene): Check[] {
-  const expected = [...service.clusterIPs].sort().join(" ");
-  const resolved = async () => {
-    const failures = await inParallel(pods, async (pod) => {
-      for (const name of service.names) {
-        const found = await lookupFrom(pod.socket, name);
-        const got = found.addresses.join(" ");
-        if (got !== expected)
-          return `${pod.name}: ${name} is ${got || (found.error ?? "nothing")}, not ${expected}`;
-      }
-      return undefined;
-    });
-    return { failures, detail: service.clusterIPs.join(", ") };
-  };
+/** A name as one asks for it: of the cluster's name servers in turn, or of one of them. */
+interface Lookup {
+  name: string;
+  server?: string;
+}
+
+/** Every pod must get just these addresses for each. */
+async function resolved(
+  pods: readonly Caller[],
+  lookups: readonly Lookup[],
+  addresses: readonly string[],
+): Promise<{ failures: string[]; detail: string }> {
+  const expected = [...addresses].sort().join(" ");
+  const failures = await inParallel(pods, async (pod) => {
+    for (const { name, server } of lookups) {
+      const found = await lookupFrom(pod.socket, name, server);
+      const got = found.addresses.join(" ");
+      if (got === expected) continue;
+      const where = server === undefined ? "" : ` at ${server}`;
+      return `${pod.name}: ${name}${where} is ${got || (found.error ?? "nothing")}, not ${expected}`;
+    }
+    return undefined;
+  });
+  return { failures, detail: addresses.join(", ") };
+}
+
+function names({ pods, service, outside, clusterDns }: Scene): Check[] {
+  const own = service.names.map((name) => ({ name }));
+  const name = outside.dnsName;
+  const forwarded: Lookup[] = [{ name }, ...clusterDns.map((server) => ({ name, server }))];
   const url = `http://${service.names[0]}:${service.port}/`;
   return [
-    { group: "Names", name: service.names.at(-1) ?? "", run: resolved },
+    {
+      group: "Names",
+      name: service.names.at(-1) ?? "",
+      run: () => resolved(pods, own, service.clusterIPs),
+    },
     {
       group: "Names",
       name: "the Service by its short name",
@@ -229,6 +250,11 @@ function names({ pods, service }: Scene): Check[] {
           pods.slice(0, 1).map((from) => ({ from, url })),
           pods,
         ),
+    },
+    {
+      group: "Names",
+      name: `${name}, forwarded`,
+      run: () => resolved(pods, forwarded, outside.ips),
     },
   ];
 }

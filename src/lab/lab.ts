@@ -1,6 +1,7 @@
 import { type Informer, type KubeClient, startInformer } from "../kube/index.ts";
 import { type KubeObject, type Node, type Pod, resources, type Service } from "../kube/types.ts";
 import type { Clock } from "../lib/clock.ts";
+import { counted } from "../lib/count.ts";
 import { explain, WeftError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import { type Kernel, openKernel } from "../linux/kernel.ts";
@@ -21,7 +22,7 @@ import { createFabric } from "./fabric.ts";
 import { kubeletPort } from "./kubelet/serve.ts";
 import type { Caller, LabEvent, LabOptions, LabStatus } from "./model.ts";
 import { type ClusterSettings, LabNode } from "./node.ts";
-import { Outside } from "./outside.ts";
+import { Outside, outsideName } from "./outside.ts";
 import { files, makeDir, sharedDir } from "./paths.ts";
 import { collectStatus, gatewaysOf } from "./status.ts";
 import { type Stage, tellStory } from "./story.ts";
@@ -70,7 +71,7 @@ export class Lab {
     for (let i = 0; i < this.#options.nodes; i++) this.#startNode();
     await this.#until("nodes to be ready", () => this.#nodesReady());
     this.#progress(
-      `${this.#nodes.size === 1 ? "1 node is" : `${this.#nodes.size} nodes are`} ready, with podCIDRs, routes, Services and DNS`,
+      `${counted(this.#nodes.size, "node is", "nodes are")} ready, with podCIDRs, routes, Services and DNS`,
     );
     await applyExample(this.#client);
     await this.#until("the pods of blue to be ready", async () =>
@@ -150,7 +151,7 @@ export class Lab {
 
   #podsReady(wanted: number): string | undefined {
     const ready = this.#readyPods().length;
-    return ready === wanted ? undefined : `${ready} of ${wanted} pods are ready`;
+    return ready === wanted ? undefined : `${ready} of ${counted(wanted, "pod is", "pods are")} ready`;
   }
 
   #readyPods(): Pod[] {
@@ -240,7 +241,9 @@ export class Lab {
       emit(result);
     }
     const message =
-      failed === 0 ? `All ${passed} checks passed` : `${failed} of ${passed + failed} checks failed`;
+      failed === 0
+        ? `All ${passed} checks passed`
+        : `${failed} of ${counted(passed + failed, "check")} failed`;
     emit({ kind: "verdict", ok: failed === 0, passed, failed, message });
   }
 
@@ -260,7 +263,8 @@ export class Lab {
     return {
       pods,
       nodes,
-      outside: outside.peer,
+      outside: { ...outside.peer, dnsName: outsideName },
+      clusterDns: this.#options.clusterDns,
       service: {
         names: ["blue", "blue.default", full],
         clusterIPs: blue.spec.clusterIPs ?? [],

@@ -22,8 +22,10 @@ export interface LabStatus {
   serviceCidrs: string[];
   clusterDns: string[];
   clusterDomain: string;
-  /** The host beyond the cluster. */
+  /** The addresses of the host beyond the cluster. */
   outside: string[];
+  /** Its name in the DNS, which it serves itself. */
+  outsideName: string;
   nodes: NodeStatus[];
   services: ServiceStatus[];
 }

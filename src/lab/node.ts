@@ -74,8 +74,6 @@ export class LabNode {
       ["--service-cidr", settings.serviceCidrs.join(",")],
       ["--cluster-dns", settings.clusterDns.join(",")],
       ["--cluster-domain", settings.clusterDomain],
-      // The host's name servers cannot be reached from here: other names are refused at once rather than waited for.
-      ["--resolv-conf", "/dev/null"],
       ["--cni-conf-dir", paths.confDir],
       ["--cni-bin-dir", paths.binDir],
       ["--cni-install", "link"],

@@ -34,7 +34,7 @@ export function drawLab(status: LabStatus, palette: Palette = plain): string {
     `${strong("fabric")}  ${soft("the wire between the nodes")}`,
     "│",
     ...status.nodes.flatMap((node) => drawNode(node, palette)),
-    `└── ${strong("outside")}  ${status.outside.join("  ")}  ${soft("a host beyond the cluster")}`,
+    `└── ${strong("outside")}${status.outsideName.replace(/^[^.]+/, "")}  ${status.outside.join("  ")}  ${soft("beyond the cluster")}`,
     "",
     ...status.services.map(
       (service) =>

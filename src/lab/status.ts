@@ -3,9 +3,9 @@ import type { Informer } from "../kube/index.ts";
 import type { Node, Pod, Service } from "../kube/types.ts";
 import { version } from "../lib/version.ts";
 import { openKernel } from "../linux/kernel.ts";
-import { fabric, hostAddresses } from "./fabric.ts";
 import type { LabOptions, LabStatus, NodeStatus, PodSummary, ServiceStatus } from "./model.ts";
 import type { LabNode } from "./node.ts";
+import { outsideAddresses, outsideName } from "./outside.ts";
 
 /** What the status is made from. */
 export interface StatusSources {
@@ -28,7 +28,8 @@ export async function collectStatus({ phase, options, nodes, informers }: Status
     serviceCidrs: options.serviceCidrs,
     clusterDns: options.clusterDns,
     clusterDomain: options.clusterDomain,
-    outside: hostAddresses(fabric.outside.number).map(({ ip }) => String(ip)),
+    outside: [...outsideAddresses],
+    outsideName,
     nodes: nodes.map((node) =>
       nodeStatus(
         node,

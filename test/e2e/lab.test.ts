@@ -1,61 +1,19 @@
 /**
  * The lab as a user runs it: the built executable, three nodes, five pods, and the host the same before and after.
  */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect } from "bun:test";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { LabStatus } from "../../src/lab/model.ts";
 import { needs, testWith } from "../lib/needs.ts";
+import { hostState, LabHome, shell, weft } from "./lab-home.ts";
 
-const weft = join(import.meta.dir, "..", "..", "dist", "weft");
-const folder = mkdtempSync(join(tmpdir(), "weft-t-lab-"));
+const home = new LabHome();
+const { folder } = home;
+const run = home.run.bind(home);
 
-interface Ran {
-  status: number;
-  stdout: string;
-  stderr: string;
-}
-
-/** Runs weft with a lab folder of the test's own. */
-async function run(dir: string, args: string[], env: Record<string, string> = {}): Promise<Ran> {
-  const child = Bun.spawn([weft, ...args], {
-    env: { ...process.env, NO_COLOR: "1", WEFT_LAB_DIR: join(folder, dir), ...env },
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  const [stdout, stderr, status] = await Promise.all([
-    new Response(child.stdout).text(),
-    new Response(child.stderr).text(),
-    child.exited,
-  ]);
-  return { status, stdout, stderr };
-}
-
-const shell = (command: string): string => Bun.spawnSync(["sh", "-c", command]).stdout.toString();
-
-/** Namespaces of other tests and of benches, which come and go, are not the lab's doing. */
-const withoutTests = (text: string) =>
-  text
-    .split("\n")
-    .filter((line) => !/weft-(t|bench)-/.test(line))
-    .join("\n");
-
-/** What a lab must leave as it was on the host. */
-const hostState = (): Record<string, string> => ({
-  links: shell("ls /sys/class/net"),
-  routes: shell("cat /proc/net/route /proc/net/ipv6_route; ip rule"),
-  rules: shell("nft list ruleset 2>/dev/null"),
-  netns: withoutTests(shell("ls /run/netns 2>/dev/null")),
-  sysctls: shell(
-    "sysctl -a 2>/dev/null | grep -E '^net\\.(ipv4|ipv6|netfilter)' | grep -vE 'count|random|stat|nf_log'",
-  ),
-  files: shell("ls -laR --time-style=full-iso /etc/cni /opt/cni /var/lib/cni 2>&1"),
-  mounts: withoutTests(shell("cat /proc/self/mounts")),
-});
-
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+afterAll(() => home[Symbol.dispose]());
 
 const labTest = testWith(needs.root, needs.kernel("bridge"), needs.kernel("nftables"));
 
@@ -76,6 +34,7 @@ describe("weft lab run --once", () => {
         "ClusterIP from nodes",
         "NodePort from the fabric",
         "as their node",
+        "outside.weft.example, forwarded        172.30.0.200, fd00:172:30::200",
         "the node is removed",
         "node-3",
         "route 10.244.",
@@ -160,6 +119,34 @@ describe("weft lab up", () => {
     30_000,
   );
 
+  testWith(needs.root, needs.command("dig", "bind9-dnsutils"))(
+    "resolves names outside of the cluster, through the node's DNS in both families, and on the nodes",
+    async () => {
+      const status = JSON.parse((await lab("status", "--json")).stdout) as LabStatus;
+      const pod = status.nodes.flatMap(({ pods }) => pods).find(({ ready }) => ready)?.name ?? "";
+      const addresses = (text: string) => [...new Set(text.match(/^[0-9a-f.:]+/gm))].sort();
+      const outside = ["172.30.0.200", "fd00:172:30::200"];
+      for (const place of [pod, "node-1"]) {
+        const found = await lab("exec", place, "--", "getent", "ahosts", "outside.weft.example");
+        expect({ place, addresses: addresses(found.stdout) }).toEqual({ place, addresses: outside });
+      }
+      for (const server of ["10.96.0.10", "fd00:10:96::a"]) {
+        for (const [type, address] of [
+          ["A", outside[0]],
+          ["AAAA", outside[1]],
+        ] as const) {
+          const dig = ["dig", "+tries=2", "+short", `@${server}`, "outside.weft.example", type];
+          expect((await lab("exec", pod, "--", ...dig)).stdout.trim()).toBe(`${address}`);
+        }
+        const nobody = ["dig", "+tries=2", `@${server}`, "nobody.weft.example"];
+        expect((await lab("exec", pod, "--", ...nobody)).stdout).toContain("status: NXDOMAIN");
+      }
+      const direct = ["dig", "+tcp", "+short", "@fd00:172:30::200", "weft.example", "NS"];
+      expect((await lab("exec", "node-2", "--", ...direct)).stdout).toBe("outside.weft.example.\n");
+    },
+    30_000,
+  );
+
   testWith(needs.root, needs.command("kubectl", "kubernetes-client"))("answers kubectl", () => {
     expect(kubectl("get", "nodes", "-o", "name").trim().split("\n")).toEqual(["node/node-1", "node/node-2"]);
     expect(kubectl("get", "deployment", "blue", "-o", "jsonpath={.status.readyReplicas}")).toBe("5");
@@ -181,39 +168,9 @@ describe("weft lab up", () => {
       const gone = await lab("status");
       expect(gone.status).toBe(1);
       expect(gone.stderr).toBe("no lab is running. Start one: weft lab up\n");
+      expect(await lab("down")).toEqual({ status: 0, stdout: "No lab is running.\n", stderr: "" });
     },
     30_000,
-  );
-});
-
-describe("a lab that is killed", () => {
-  labTest(
-    "takes everything with it",
-    async () => {
-      const before = hostState();
-      const dir = join(folder, "killed");
-      const child = Bun.spawn([weft, "lab", "run"], {
-        env: { ...process.env, NO_COLOR: "1", WEFT_LAB_DIR: dir },
-        stdin: "ignore",
-        stdout: "pipe",
-        stderr: "ignore",
-      });
-      const decoder = new TextDecoder();
-      let seen = "";
-      for await (const chunk of child.stdout) {
-        seen += decoder.decode(chunk);
-        if (seen.includes("nodes are ready")) break;
-      }
-      const keeper = JSON.parse(readFileSync(join(dir, "lab.json"), "utf8")).pid as number;
-      child.kill("SIGKILL");
-      await child.exited;
-      const deadline = Date.now() + 20_000;
-      while (existsSync(`/proc/${keeper}`) && Date.now() < deadline) await Bun.sleep(20);
-      expect(existsSync(`/proc/${keeper}`)).toBe(false);
-      expect(shell(`grep -lsa ${dir} /proc/[0-9]*/environ | xargs -r -n1 dirname`)).toBe("");
-      expect(hostState()).toEqual(before);
-    },
-    60_000,
   );
 });
 
@@ -306,76 +263,51 @@ describe("one family", () => {
   }
 });
 
-describe("Ctrl-C", () => {
-  for (const moment of [0.1, 0.3, 0.6, 1.2]) {
-    labTest(
-      `after ${moment} s: ends soon, and nothing is left`,
-      async () => {
-        const dir = `interrupt-${moment}`;
-        const child = Bun.spawn([weft, "lab", "run"], {
-          env: { ...process.env, WEFT_LAB_DIR: join(folder, dir) },
-          stdin: "ignore",
-          stdout: "ignore",
-          stderr: "ignore",
-        });
-        await Bun.sleep(moment * 1000);
-        child.kill("SIGINT");
-        expect(await Promise.race([child.exited, Bun.sleep(15_000).then(() => "still there")])).toBe(130);
-        expect(existsSync(join(folder, dir))).toBe(false);
-      },
-      30_000,
-    );
-  }
-});
-
-describe("bad input", () => {
-  const cases: [string, string[], string][] = [
-    [
-      "overlapping prefixes",
-      ["lab", "up", "--cluster-cidr", "10.96.0.0/12"],
-      'overlaps --service-cidr "10.96.0.0/16"',
-    ],
-    [
-      "addresses that are not unicast",
-      ["lab", "up", "--cluster-cidr", "224.0.0.0/8"],
-      "is not of unicast addresses",
-    ],
-    ["host bits", ["lab", "up", "--cluster-cidr", "10.244.0.1/16"], "Write 10.244.0.0/16"],
-    [
-      "the fabric's",
-      ["lab", "up", "--cluster-cidr", "172.30.0.0/16"],
-      "overlaps 172.30.0.0/24, the lab's own fabric",
-    ],
-    [
-      "too small",
-      ["lab", "up", "--cluster-cidr", "10.1.0.0/24"],
-      "has room for 1 of 3 podCIDRs of /24. Give a /22",
-    ],
-    ["no prefix", ["lab", "up", "--cluster-cidr", "pods"], "is not a prefix"],
-    ["too many nodes", ["lab", "up", "--nodes", "99"], "is not a whole number from 1 to 20"],
-    ["a misspelt option", ["lab", "up", "--node", "3"], '(did you mean "nodes"?)'],
-    ["a misspelt command", ["lab", "stauts"], '(did you mean "status"?)'],
-    ["no lab", ["lab", "check"], "no lab is running. Start one: weft lab up"],
-  ];
-  for (const [what, args, message] of cases) {
-    test(`${what}: one error, and nothing is made`, async () => {
-      const { status, stderr } = await run("bad", args);
-      expect(status).not.toBe(0);
-      expect(stderr).toContain(message);
-      expect(stderr.trim().split("\n")).toHaveLength(1);
-      expect(existsSync(join(folder, "bad"))).toBe(false);
+describe("a machine whose resolv.conf is a link into /run", () => {
+  /** In mounts of its own, which end with it: the machine's /etc, changed, and another /run. */
+  const machine = (dir: string, script: string) => `
+    set -e
+    mkdir -p ${dir} && mount -t tmpfs tmpfs ${dir} && mkdir ${dir}/upper ${dir}/work
+    mount -t overlay overlay -o lowerdir=/etc,upperdir=${dir}/upper,workdir=${dir}/work /etc
+    mount -t tmpfs tmpfs /run
+    mkdir -p /run/systemd/resolve && echo nameserver 127.0.0.53 >/run/systemd/resolve/stub-resolv.conf
+    rm -f /etc/resolv.conf && ln -s ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf
+    ${script}`;
+  const started = (name: string, script: string) => {
+    const shell = ["sh", "-c", machine(join(folder, `${name}-etc`), script)];
+    const { exitCode, stdout, stderr } = Bun.spawnSync(["unshare", "--mount", ...shell], {
+      env: { ...process.env, NO_COLOR: "1", WEFT_LAB_DIR: join(folder, name) },
     });
-  }
+    return { status: exitCode, stdout: stdout.toString(), stderr: stderr.toString() };
+  };
+  const overlays = needs.root === undefined && started("overlay", "true").status === 0;
+  const overlayTest = testWith(needs.root, needs.that(overlays, "a kernel with overlayfs"));
 
-  labTest("a port in use: one error, and nothing is left", async () => {
-    const taken = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-    try {
-      const { status, stderr } = await run("port", ["lab", "up", "--api-port", String(taken.port)]);
-      expect(status).not.toBe(0);
-      expect(stderr).toContain(`--api-port: ${taken.port} is in use by another process on 127.0.0.1`);
-      expect(existsSync(join(folder, "port"))).toBe(false);
-    } finally {
-      taken.stop();
-    }
+  overlayTest(
+    "has a lab whose nodes and pods find their own name servers",
+    () => {
+      const { status, stdout, stderr } = started(
+        "linked",
+        `${weft} lab up --nodes 1 && ${weft} lab check && ${weft} lab exec node-1 -- cat /etc/resolv.conf
+         cat /etc/resolv.conf; ${weft} lab down`,
+      );
+      expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+      expect(stdout).toMatch(/All \d+ checks passed/);
+      expect(stdout).toEndWith(
+        "nameserver 172.30.0.200\nnameserver fd00:172:30::200\nnameserver 127.0.0.53\nThe lab is down.\n",
+      );
+    },
+    60_000,
+  );
+
+  overlayTest("is told where there is none, and nothing is made", () => {
+    const { status, stdout, stderr } = started("bare", `rm /etc/resolv.conf; exec ${weft} lab up`);
+    expect({ status, stdout, stderr }).toEqual({
+      status: 1,
+      stdout: "",
+      stderr:
+        "there is no /etc/resolv.conf on this machine, where the lab's could appear. Make one; it may be empty: touch /etc/resolv.conf\n",
+    });
+    expect(existsSync(join(folder, "bare"))).toBe(false);
   });
 });

@@ -5,7 +5,7 @@ import { type Clock, sleep } from "../../lib/clock.ts";
 import { explain } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
 import { type ContainerSpec, imageName, images } from "../container.ts";
-import { makeDir } from "../paths.ts";
+import { makeDir, resolvConf } from "../paths.ts";
 import { ContainerRunner, timestamp } from "./containers.ts";
 import { type DnsSettings, podHosts, podResolvConf } from "./resolv.ts";
 import type { Sandbox, SandboxNetwork } from "./sandbox.ts";
@@ -159,9 +159,9 @@ export class PodWorker {
 
   #specOf(container: Container): ContainerSpec {
     const { metadata, spec } = this.#pod;
-    const resolvConf = `${this.#dir}/resolv.conf`;
+    const ownResolvConf = `${this.#dir}/resolv.conf`;
     const hosts = `${this.#dir}/hosts`;
-    writeFileSync(resolvConf, podResolvConf(this.#pod, this.#deps.dns));
+    writeFileSync(ownResolvConf, podResolvConf(this.#pod, this.#deps.dns));
     writeFileSync(hosts, podHosts(this.#pod, this.#podIPs(), this.#deps.dns.clusterDomain));
     const port = container.ports?.[0]?.containerPort;
     return {
@@ -171,7 +171,7 @@ export class PodWorker {
       workingDir: container.workingDir,
       hostname:
         spec.hostNetwork === true ? this.#deps.nodeName : (spec.hostname ?? metadata.name).slice(0, 63),
-      files: { "/etc/resolv.conf": resolvConf, "/etc/hosts": hosts },
+      files: { [resolvConf]: ownResolvConf, "/etc/hosts": hosts },
       pod: {
         name: metadata.name,
         namespace: metadata.namespace ?? "default",

@@ -6,7 +6,7 @@ import { systemClock } from "../../lib/clock.ts";
 import { explain } from "../../lib/errors.ts";
 import { createLog } from "../../lib/log.ts";
 import { startEcho } from "../echo.ts";
-import { makeDir, nodePaths } from "../paths.ts";
+import { makeDir, nodePaths, resolvConf } from "../paths.ts";
 import { Kubelet } from "./kubelet.ts";
 import { CniNetwork } from "./sandbox.ts";
 
@@ -40,7 +40,7 @@ export async function serveKubelet(spec: KubeletSpec, signal: AbortSignal): Prom
     dns: {
       clusterDns: spec.clusterDns,
       clusterDomain: spec.clusterDomain,
-      nodeResolvConf: await readFile("/etc/resolv.conf", "utf8").catch(() => ""),
+      nodeResolvConf: await readFile(resolvConf, "utf8").catch(() => ""),
     },
     clock: systemClock,
     log,
