@@ -63,12 +63,12 @@ export const exec: LabVerb = {
   usage: "exec [-n NAMESPACE] POD -- CMD [ARGS]",
   summary: "run a command in the network of a pod, a node or the host outside",
   about: `Runs a command of this machine with the network, host name, resolv.conf and hosts file of a pod; files, user and
-terminal are yours. In place of a pod, a node ("node-1") or the host beyond the cluster ("outside") can be entered. The
-exit status is the command's.`,
+terminal are yours. POD is the name of one, "deploy/NAME" for any of a Deployment, a node ("node-1"), or the host beyond
+the cluster ("outside"). The exit status is the command's.`,
   specs: execSpecs,
   examples: [
-    "lab exec POD -- ip address",
-    "lab exec POD -- bash",
+    "lab exec deploy/blue -- ip address",
+    "lab exec deploy/blue -- bash",
     "lab exec -n default POD -- getent ahosts blue",
     "lab exec node-1 -- nft list table inet weft",
     "lab exec outside -- ping -c1 172.30.0.11",
@@ -90,12 +90,18 @@ exit status is the command's.`,
       throw new UsageError('weft lab exec: there is no command behind "--"', "See weft lab exec --help");
     const { record, socket } = await runningLab();
     const { execInPod } = await import("../lab/exec.ts");
-    // Also as kubectl writes it: NAMESPACE/POD and pod/POD.
-    const [head = "", tail] = (positionals[0] ?? "").split("/");
-    const namespace = tail === undefined || head === "pod" ? (options.namespace ?? "default") : head;
-    return await execInPod(record, socket, namespace, tail ?? head, rest);
+    const target = targetOf(positionals[0] ?? "", options.namespace ?? "default");
+    return await execInPod(record, socket, target, rest);
   },
 };
+
+/** Where to go in, also as kubectl writes it: POD, pod/POD, deploy/NAME, NAMESPACE/POD. */
+function targetOf(text: string, namespace: string) {
+  const [head = "", tail] = text.split("/");
+  if (tail === undefined) return { namespace, pod: head };
+  if (["deploy", "deployment", "deployments"].includes(head)) return { namespace, deployment: tail };
+  return { namespace: ["pod", "pods", "po"].includes(head) ? namespace : head, pod: tail };
+}
 
 export const kubeconfig: LabVerb = {
   usage: "kubeconfig",

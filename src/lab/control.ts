@@ -10,7 +10,7 @@ import { eventStream } from "./streams.ts";
  *     GET  /events                     progress since the beginning, until the lab is ready
  *     POST /check                      the checks as they finish, then a verdict
  *     POST /story                      pods and nodes coming and going, measured, then a verdict
- *     GET  /exec?namespace=N&pod=P     how to enter a pod
+ *     GET  /exec?namespace=N&pod=P     how to enter a pod, a node or the host outside; also &deployment=D
  *     POST /down                       ends the lab
  */
 export function startControl(lab: Lab, down: () => void): { stop(): void } {
@@ -19,10 +19,12 @@ export function startControl(lab: Lab, down: () => void): { stop(): void } {
     "GET /events": () => eventStream((emit) => lab.follow(emit)),
     "POST /check": () => eventStream((emit) => lab.check(emit)),
     "POST /story": () => eventStream((emit) => lab.story(emit)),
-    "GET /exec": async (url) =>
-      Response.json(
-        await lab.entrance(url.searchParams.get("namespace") ?? "default", url.searchParams.get("pod") ?? ""),
-      ),
+    "GET /exec": async ({ searchParams }) => {
+      const namespace = searchParams.get("namespace") ?? "default";
+      const deployment = searchParams.get("deployment");
+      const pod = deployment === null ? searchParams.get("pod") : lab.podOf(namespace, deployment);
+      return Response.json(await lab.entrance(namespace, pod ?? ""));
+    },
     "POST /down": () => {
       down();
       return new Response("going down\n", { status: 202 });

@@ -11,22 +11,20 @@ import type { LabRecord } from "./daemon.ts";
 export async function execInPod(
   record: LabRecord,
   socket: string,
-  namespace: string,
-  pod: string,
+  target: { namespace: string; pod: string } | { namespace: string; deployment: string },
   command: string[],
 ): Promise<number> {
-  const query = new URLSearchParams({ namespace, pod });
+  const query = new URLSearchParams(target);
   const answer = await fetch(`http://lab/exec?${query}`, { unix: socket });
   const said = (await answer.json()) as PodEntrance & { error?: string };
-  if (!answer.ok)
-    throw new WeftError("lab-exec", said.error ?? `pod "${namespace}/${pod}" cannot be entered`);
+  if (!answer.ok) throw new WeftError("lab-exec", said.error ?? "the lab does not say how to enter there");
   const env = { ...(process.env as Record<string, string>), ...said.spec.env };
   const spec = {
     ...said.spec,
     image: "weft/host",
     command,
     env,
-    workingDir: process.cwd(),
+    workingDir: workingDir(),
     ...(said.netns === undefined ? {} : { netns: said.netns }),
   };
   const user = process.getuid?.() === 0 ? [] : ["--user", "--preserve-credentials"];
@@ -40,6 +38,12 @@ export async function execInPod(
   );
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => child.kill(signal));
   return await child.exited;
+}
+
+/** The caller's folder, where the lab has it: its /run is its own. */
+function workingDir(): string {
+  const folder = process.cwd();
+  return `${folder}/`.startsWith("/run/") ? "/" : folder;
 }
 
 /** Process 1 of the lab, by the number that the host gives it: the only grandchild of the lab's keeper. */

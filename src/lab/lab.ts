@@ -5,7 +5,6 @@ import { counted } from "../lib/count.ts";
 import { explain, WeftError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import { type Kernel, openKernel } from "../linux/kernel.ts";
-import { netnsPath } from "../linux/netns.ts";
 import { applyExample } from "./apply.ts";
 import { agentReady, type PodEntrance, podOn } from "./ask.ts";
 import {
@@ -18,6 +17,7 @@ import {
   urlOf,
 } from "./checks.ts";
 import { type LabControlPlane, startLabControlPlane } from "./controlplane.ts";
+import { hostEntrance, isReady, podOfDeployment } from "./entrance.ts";
 import { createFabric } from "./fabric.ts";
 import { kubeletPort } from "./kubelet/serve.ts";
 import type { Caller, LabEvent, LabOptions, LabStatus } from "./model.ts";
@@ -157,13 +157,7 @@ export class Lab {
   #readyPods(): Pod[] {
     return this.#known()
       .pods.list("default")
-      .filter(
-        ({ metadata, status }) =>
-          metadata.labels?.app === "blue" &&
-          metadata.deletionTimestamp === undefined &&
-          status?.conditions?.some(({ type, status: value }) => type === "Ready" && value === "True") ===
-            true,
-      );
+      .filter((pod) => pod.metadata.labels?.app === "blue" && isReady(pod));
   }
 
   /** Waits for a condition that says what is missing; asks again after each change in the API, or a moment. */
@@ -232,6 +226,10 @@ export class Lab {
 
   /** Runs all checks and hands over each result as it comes, then the verdict. */
   async check(emit: (event: LabEvent) => void): Promise<void> {
+    if (this.#phase !== "ready")
+      throw new WeftError("lab-starting", `the lab is ${this.#phase}`, {
+        remedy: "Wait until it is ready: weft lab status",
+      });
     let passed = 0;
     let failed = 0;
     for (const check of planChecks(await this.#scene())) {
@@ -282,6 +280,11 @@ export class Lab {
       throw new WeftError("lab-pod", `pod "${namespace}/${name}" does not run on "${node}"`);
     const ips = (pod.status?.podIPs ?? []).map(({ ip }) => ip);
     return { name, socket: entrance.socket, ips, node, port: entrance.spec.echo.port };
+  }
+
+  /** The name of a pod of a Deployment, a ready one where there is one. Throws where it has none. */
+  podOf(namespace: string, deployment: string): string {
+    return podOfDeployment(this.#known().pods.list(namespace), namespace, deployment).metadata.name;
   }
 
   /** How to enter a pod that runs here, a node, or the host outside. Throws where there is nothing of that name. */
@@ -377,22 +380,4 @@ export class Lab {
     this.#plane?.stop();
     this.#kernel.close();
   }
-}
-
-/** A node or the host outside, as one enters it: all of the machine's files, and its network. */
-function hostEntrance(name: string): PodEntrance {
-  return {
-    netns: netnsPath({ name }),
-    spec: {
-      image: "weft/host",
-      command: [],
-      env: {},
-      workingDir: undefined,
-      hostname: name,
-      files: {},
-      pod: { name, namespace: "", ips: [], node: name },
-      echo: { port: 0, socket: "" },
-    },
-    socket: "",
-  };
 }

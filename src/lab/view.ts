@@ -63,6 +63,7 @@ export class LabView {
 
   /** The lab as a tree. */
   picture(status: LabStatus): void {
+    if (status.phase !== "ready") this.#line(this.#palette.strong(`The lab is ${status.phase}`));
     this.#line(`${drawLab(status, this.#palette)}\n`);
   }
 
@@ -71,14 +72,15 @@ export class LabView {
     const weft = selfName();
     const lines: [string, string][] = [
       [`${weft} lab status`, "nodes, pods, addresses, routes"],
-      [`${weft} lab exec POD -- ip address`, "any command, in a pod's network"],
+      [`${weft} lab exec deploy/blue -- ip address`, "any command, in a pod's network"],
       [`export KUBECONFIG=$(${weft} lab kubeconfig)`, ""],
       ["kubectl get pods -o wide", "or scale, apply, delete, watch"],
       [`${weft} lab down`, bound ? "ends it; so does Ctrl-C here" : "ends it"],
     ];
     this.#line("The lab is up. Go on with");
-    for (const [command, what] of lines)
-      this.#line(`  ${command.padEnd(38)}  ${this.#palette.soft(what)}`.trimEnd());
+    for (const [command, what] of lines) {
+      this.#line(what === "" ? `  ${command}` : `  ${command.padEnd(44)}  ${this.#palette.soft(what)}`);
+    }
   }
 
   /** Where to look for what went wrong. */

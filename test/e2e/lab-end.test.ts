@@ -127,6 +127,28 @@ labTest(
   60_000,
 );
 
+labTest(
+  "one that is just coming up: says so to whoever asks, and ends when told to",
+  async () => {
+    const before = hostState();
+    const child = home.spawn("early", ["lab", "up"]);
+    await until(child.stdout, "The control plane answers");
+    const [status, check] = await Promise.all([
+      home.run("early", ["lab", "status"]),
+      home.run("early", ["lab", "check"]),
+    ]);
+    expect(status).toMatchObject({ status: 0, stdout: expect.stringContaining("The lab is starting\n") });
+    expect(check).toMatchObject({
+      status: 1,
+      stdout: "the lab is starting. Wait until it is ready: weft lab status\n\n",
+    });
+    expect(await home.run("early", ["lab", "down"])).toMatchObject({ status: 0 });
+    expect(await child.exited).toBe(1);
+    await gone("early", before);
+  },
+  60_000,
+);
+
 describe("Ctrl-C", () => {
   for (const moment of [0.1, 0.3, 0.6, 1.2]) {
     labTest(

@@ -104,6 +104,7 @@ describe("weft lab up", () => {
       const links = await lab("exec", pod.name, "--", "ip", "-o", "address", "show", "eth0");
       for (const ip of pod.ips) expect(links.stdout).toContain(` ${ip}/`);
       expect((await lab("exec", pod.name, "--", "hostname")).stdout.trim()).toBe(pod.name);
+      expect((await lab("exec", "deploy/blue", "--", "hostname")).stdout).toStartWith("blue-");
       expect(
         (await lab("exec", pod.name, "--", "getent", "hosts", "blue.default.svc.cluster.local")).status,
       ).toBe(0);
@@ -112,6 +113,11 @@ describe("weft lab up", () => {
         "via 172.30.0.12",
       );
       expect((await lab("exec", "outside", "--", "hostname")).stdout).toBe("outside\n");
+      const inRun = Bun.spawnSync([weft, "lab", "exec", "node-1", "--", "pwd"], {
+        cwd: "/run",
+        env: { ...process.env, WEFT_LAB_DIR: join(folder, dir) },
+      });
+      expect(inRun.stdout.toString()).toBe("/\n");
       const none = await lab("exec", "none", "--", "true");
       expect(none.status).toBe(1);
       expect(none.stderr).toContain(`there is no running pod "none" in namespace "default". There are blue-`);
