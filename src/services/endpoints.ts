@@ -14,16 +14,19 @@ export interface PortEndpoints {
   readonly cluster: readonly string[];
   /** For the traffic policy Local: this node's. */
   readonly local: readonly string[];
+  /** For UDP: all that still answer, wherever, ready or not, as what was sent to them before may go on. */
+  readonly serving: readonly string[];
   /** Whether any node has a usable endpoint: decides between refusing and dropping where `local` is empty. */
   readonly anywhere: boolean;
 }
 
-const nothing: PortEndpoints = { cluster: [], local: [], anywhere: false };
+const nothing: PortEndpoints = { cluster: [], local: [], serving: [], anywhere: false };
 
 /** One address and port, over all slices that have it. */
 interface Candidate {
   text: string;
   ready: boolean;
+  serving: boolean;
   /** Serving while it terminates: used where nothing is ready. */
   draining: boolean;
   local: boolean;
@@ -53,8 +56,12 @@ export class EndpointChoice {
     const ready = all.filter((candidate) => candidate.ready);
     const draining = all.filter((candidate) => !candidate.ready && candidate.draining);
     const here = ready.filter((candidate) => candidate.local);
+    const cluster = texts(ready.length > 0 ? near(ready, this.#node) : draining);
+    const serving = protocol === "UDP" ? texts(all.filter((candidate) => candidate.serving)) : cluster;
     return {
-      cluster: texts(ready.length > 0 ? near(ready, this.#node) : draining),
+      cluster,
+      // Mostly they are the same, and then kept once.
+      serving: String(serving) === String(cluster) ? cluster : serving,
       local: texts(here.length > 0 ? here : draining.filter((candidate) => candidate.local)),
       anywhere: ready.length > 0 || draining.length > 0,
     };
@@ -76,11 +83,12 @@ export class EndpointChoice {
   #add(candidates: Map<string, Candidate>, family: Family, endpoint: Endpoint, port: number): void {
     const ip = Ip.tryParse(endpoint.addresses[0] ?? "");
     if (ip?.family !== family || ip.isLoopback() || ip.isMulticast() || ip.isUnspecified()) return;
-    const { ready = true, serving, terminating = false } = endpoint.conditions ?? {};
+    const { ready = true, serving = ready, terminating = false } = endpoint.conditions ?? {};
     const candidate: Candidate = {
       text: `${ip} . ${port}`,
       ready: ready || this.#service.spec.publishNotReadyAddresses === true,
-      draining: (serving ?? ready) && terminating,
+      serving: serving || this.#service.spec.publishNotReadyAddresses === true,
+      draining: serving && terminating,
       local: endpoint.nodeName === this.#node.name,
       zones: endpoint.hints?.forZones?.map((hint) => hint.name) ?? [],
       nodes: endpoint.hints?.forNodes?.map((hint) => hint.name) ?? [],
@@ -90,6 +98,7 @@ export class EndpointChoice {
     if (twin === undefined) candidates.set(candidate.text, candidate);
     else {
       twin.ready ||= candidate.ready;
+      twin.serving ||= candidate.serving;
       twin.draining ||= candidate.draining;
       twin.local ||= candidate.local;
     }

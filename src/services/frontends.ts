@@ -26,6 +26,8 @@ export interface Frontend {
   readonly inside: Target;
   /** For the rest of the world, its source address kept: externalTrafficPolicy Local. */
   readonly outside?: Target;
+  /** For UDP: endpoints whose flows may go on, even where new ones go elsewhere, as while they terminate and still answer. */
+  readonly serving: readonly string[];
   /** Seconds for which a client stays with its endpoint; 0 is off. */
   readonly affinity: number;
   /** Who may use it (loadBalancerSourceRanges); everybody where not given. */
@@ -148,6 +150,7 @@ class PortFrontends {
       key,
       protocol: this.#protocol,
       affinity: this.#affinity,
+      serving: this.#endpoints.serving,
       ...rest,
     };
   }

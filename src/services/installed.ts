@@ -40,12 +40,12 @@ export function verdictOf(installed: Installed, outside: boolean): string {
   return target?.empty === "drop" ? DROP : REFUSE;
 }
 
-/** An endpoint went, or the first came: the kernel may hold flows that lead to nobody. */
+/** An endpoint answers no more, or the first came: the kernel may hold flows that lead to nobody. */
 export function leavesFlows(before: Installed | undefined, after: Installed | undefined): boolean {
-  const was = new Set([...slotsOf(before, false), ...slotsOf(before, true)]);
-  const is = new Set([...slotsOf(after, false), ...slotsOf(after, true)]);
-  if (was.size === 0) return is.size > 0;
-  return [...was].some((endpoint) => !is.has(endpoint));
+  const was = before?.frontend.serving ?? [];
+  const is = new Set(after?.frontend.serving);
+  if (was.length === 0) return is.size > 0;
+  return was.some((endpoint) => !is.has(endpoint));
 }
 
 /** A client may be remembered at an endpoint that its list has no more, or from a time before this frontend. */

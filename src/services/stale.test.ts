@@ -11,7 +11,9 @@ const surroundings = {
 function tableOf(spec: Parameters<typeof service>[3] = {}): ServiceTable {
   const table = new ServiceTable({ name: "a" }, { reserved: [], nodeAddresses: [] });
   table.setService(service("dns", ["10.96.0.10"], ["53/UDP:30053"], spec));
-  table.setSlice(slice("dns", "dns", ["10.244.1.2@a", "10.244.2.2@b"], ["5353/UDP"]));
+  table.setSlice(
+    slice("dns", "dns", ["10.244.1.2@a", "10.244.2.2@b", "10.244.2.3@b~", "10.244.2.4@b!"], ["5353/UDP"]),
+  );
   table.compute();
   return table;
 }
@@ -21,6 +23,8 @@ const all = new Set(["4 10.96.0.10 . udp . 53", "4 udp . 30053", "4 10.96.0.99 .
 test.each([
   ["10.96.0.10:53 10.244.1.2:5353", false, "an endpoint"],
   ["10.96.0.10:53 10.244.1.9:5353", true, "no endpoint any more"],
+  ["10.96.0.10:53 10.244.2.3:5353", false, "an endpoint that terminates and still answers"],
+  ["10.96.0.10:53 10.244.2.4:5353", true, "an endpoint that is not ready any more"],
   ["10.96.0.10:53 10.244.1.2:53", true, "another port of an endpoint's address"],
   ["10.96.0.10:53 10.96.0.10:53", true, "never translated, from before there was a Service"],
   ["10.96.0.10:54 10.244.1.9:54", false, "a port that is no frontend"],

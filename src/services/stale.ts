@@ -22,7 +22,8 @@ export interface Surroundings {
 }
 
 /**
- * True for a flow to one of the frontends `ids` that does not lead to one of its endpoints. UDP has no end: as long as the
+ * True for a flow to one of the frontends `ids` that does not lead to an endpoint that still answers: those that terminate
+ * do until they say otherwise, as in kube-proxy (pkg/proxy/conntrack/cleanup.go). UDP has no end: as long as the
  * client sends, the kernel sends on to whom it once chose.
  */
 export function isStaleFlow(
@@ -37,17 +38,11 @@ export function isStaleFlow(
   const id = ids.has(service) ? service : ids.has(nodePort) && isLocal(destination) ? nodePort : undefined;
   if (id === undefined) return false;
   const installed = table.installed(id);
-  if (installed !== undefined) return !endpointsOf(installed).includes(answererOf(flow));
+  if (installed !== undefined) {
+    return !installed.frontend.serving.includes(`${flow.answerer} . ${flow.answererPort}`);
+  }
   // Nothing is there any more: what was never translated is none of ours.
   return flow.answerer !== destination || flow.answererPort !== destinationPort;
-}
-
-function answererOf({ answerer, answererPort }: UdpFlow): string {
-  return `${answerer} . ${answererPort}`;
-}
-
-function endpointsOf({ inside, outside }: Installed): string[] {
-  return [...inside, ...outside];
 }
 
 /**
