@@ -48,12 +48,14 @@ export function leavesFlows(before: Installed | undefined, after: Installed | un
   return was.some((endpoint) => !is.has(endpoint));
 }
 
-/** A client may be remembered at an endpoint that its list has no more, or from a time before this frontend. */
+/** A client may be remembered where none is to be, at an endpoint that its list has no more, or from an earlier time. */
 export function leavesClients(before: Installed | undefined, after: Installed | undefined): boolean {
-  if ((before?.frontend.affinity ?? 0) === 0) return (after?.frontend.affinity ?? 0) > 0;
+  const was = (before?.frontend.affinity ?? 0) > 0;
+  const is = (after?.frontend.affinity ?? 0) > 0;
+  if (!was || !is) return was !== is;
   if ((before?.frontend.outside === undefined) !== (after?.frontend.outside === undefined)) return true;
   return [false, true].some((outside) => {
-    const is = new Set(slotsOf(after, outside));
-    return slotsOf(before, outside).some((endpoint) => !is.has(endpoint));
+    const stay = new Set(slotsOf(after, outside));
+    return slotsOf(before, outside).some((endpoint) => !stay.has(endpoint));
   });
 }
