@@ -53,11 +53,13 @@ export async function podOn(node: string, namespace: string, name: string): Prom
   return answer.ok ? ((await answer.json()) as PodEntrance) : undefined;
 }
 
-/** True when every feature of a node's agent is ready; else what it says. */
+/** True when every feature of a node's agent is ready; else what it says of those that are not. */
 export async function agentReady(node: string): Promise<{ ready: boolean; message: string }> {
   try {
     const answer = await ask(nodePaths(node).kubeletSocket, "/agent/readyz");
-    return { ready: answer.ok, message: (await answer.text()).trim() };
+    const said = (await answer.text()).trim();
+    const missing = said.split("\n").flatMap((line) => /^\[-\] (.*)/.exec(line)?.[1] ?? []);
+    return { ready: answer.ok, message: missing.length > 0 ? missing.join("; ") : said };
   } catch {
     return { ready: false, message: "the kubelet role does not answer yet" };
   }

@@ -5,8 +5,9 @@ import { join } from "node:path";
 import { InvalidInput, WeftError } from "../lib/errors.ts";
 import { selfCommand } from "../lib/self.ts";
 import { claimFolder, removeFolder, sweepFolder } from "./folder.ts";
+import { checkMachine } from "./machine.ts";
 import type { LabOptions } from "./model.ts";
-import { files, labDir, makeDir, resolvConf } from "./paths.ts";
+import { files, labDir, makeDir } from "./paths.ts";
 
 /** What `lab.json` in the lab's folder says. */
 export interface LabRecord {
@@ -128,50 +129,6 @@ async function listen(port: number, socketPath: string): Promise<Server> {
   return server;
 }
 
-/** The nodes' and pods' resolv.conf take the place of the machine's, each in its own mounts: there has to be one. */
-function checkResolvConf(): void {
-  if (existsSync(resolvConf)) return;
-  throw new WeftError(
-    "lab-resolv-conf",
-    `there is no ${resolvConf} on this machine, where the lab's could appear`,
-    {
-      remedy: `Make one; it may be empty: touch ${resolvConf}`,
-    },
-  );
-}
-
-/** Whether the kernel lets this user make the lab's namespaces; throws one sentence why not. */
-function checkNamespaces(): void {
-  const user = process.getuid?.() === 0 ? [] : ["--user", "--map-root-user"];
-  let said: string;
-  try {
-    const tried = Bun.spawnSync([
-      "unshare",
-      ...user,
-      "--net",
-      "--mount",
-      "--pid",
-      "--fork",
-      "--mount-proc",
-      "true",
-    ]);
-    if (tried.exitCode === 0) return;
-    said = tried.stderr.toString().trim();
-  } catch (error) {
-    said = `"unshare" of util-linux cannot be started: ${error}`;
-  }
-  throw new WeftError(
-    "lab-namespaces",
-    `the lab needs namespaces of its own, which the kernel refuses: ${said}`,
-    {
-      remedy:
-        user.length === 0
-          ? "Give this machine or container the right to make namespaces (CAP_SYS_ADMIN)"
-          : "Run it as root, or allow user namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)",
-    },
-  );
-}
-
 /** Saves the logs of a lab that failed from its end; answers where. Undefined where there are none. */
 export function keepLogs(): string | undefined {
   const logs = join(labDir(), files.logs);
@@ -188,8 +145,7 @@ export function sweepLab(): void {
 
 /** Starts a daemon in a session of its own. */
 export function spawnDaemon(options: DaemonOptions): Bun.Subprocess {
-  checkResolvConf();
-  checkNamespaces();
+  checkMachine();
   const dir = labDir();
   const claim = claimFolder(dir);
   makeDir(`${dir}/${files.logs}`);

@@ -28,6 +28,8 @@ import { collectStatus, gatewaysOf } from "./status.ts";
 import { type Stage, tellStory } from "./story.ts";
 
 const readyDeadline = 60_000;
+/** When to say what is waited for, and how often where that changes, in milliseconds. */
+const tellEvery = 5_000;
 
 /** A cluster in namespaces: the fabric, the control plane, nodes that come and go, and what the user asks of them. */
 export class Lab {
@@ -135,7 +137,7 @@ export class Lab {
       const node = nodes.get({ name });
       const ready = node?.status?.conditions?.find(({ type }) => type === "Ready")?.status === "True";
       const agent = await agentReady(name);
-      if (!agent.ready) return `the agent of ${name} says: ${agent.message}`;
+      if (!agent.ready) return `the agent of ${name} says ${agent.message}`;
       if (!ready) return `${name} is not Ready`;
     }
     return undefined;
@@ -162,11 +164,17 @@ export class Lab {
 
   /** Waits for a condition that says what is missing; asks again after each change in the API, or a moment. */
   async #until(what: string, missing: () => Promise<string | undefined> | string | undefined): Promise<void> {
-    const end = performance.now() + readyDeadline;
-    for (;;) {
+    const begun = performance.now();
+    let told: string | undefined;
+    for (let tellAt = tellEvery; ; ) {
       const reason = await missing();
       if (reason === undefined) return;
-      if (performance.now() > end) {
+      const waited = performance.now() - begun;
+      if (waited > tellAt && reason !== told) {
+        [told, tellAt] = [reason, waited + tellEvery];
+        this.#progress(`Waiting up to ${readyDeadline / 1000} s for ${what}: ${reason}`);
+      }
+      if (waited > readyDeadline) {
         throw new WeftError("lab-timeout", `waited ${readyDeadline / 1000} s for ${what}: ${reason}`);
       }
       await this.#changed(100);

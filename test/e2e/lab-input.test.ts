@@ -1,9 +1,9 @@
 /** What a user may type wrongly: one line that names what, where and the remedy; nothing is made. */
 import { afterAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { needs, testWith } from "../lib/needs.ts";
-import { hostState, LabHome, shell } from "./lab-home.ts";
+import { hostState, LabHome, shell, until, weft } from "./lab-home.ts";
 
 const home = new LabHome();
 afterAll(() => home[Symbol.dispose]());
@@ -124,6 +124,42 @@ describe("bad input", () => {
     const ran = await home.run("none", args);
     expect(ran).toEqual({ status: 1, stdout: "", stderr: "no lab is running. Start one: weft lab up\n" });
   });
+
+  test("an executable without the plugins beside it: one line, and nothing is made", async () => {
+    const folder = join(home.folder, "alone");
+    mkdirSync(folder);
+    copyFileSync(weft, join(folder, "weft"));
+    const child = Bun.spawnSync([join(folder, "weft"), "lab", "up"], {
+      env: { ...process.env, WEFT_LAB_DIR: join(folder, "lab") },
+    });
+    expect({ status: child.exitCode, stderr: child.stderr.toString() }).toEqual({
+      status: 1,
+      stderr: `the plugin executable "${folder}/weft-cni" is not there. Build it (npm run build), and keep it beside the executable weft\n`,
+    });
+    expect(readdirSync(folder)).toEqual(["weft"]);
+  });
+
+  labTest(
+    "plugins that do not work: says what it waits for, and ends when told to",
+    async () => {
+      const folder = join(home.folder, "broken");
+      mkdirSync(folder);
+      copyFileSync(weft, join(folder, "weft"));
+      copyFileSync("/bin/true", join(folder, "weft-cni"));
+      const child = Bun.spawn([join(folder, "weft"), "lab", "up", "--nodes", "1"], {
+        env: { ...process.env, WEFT_LAB_DIR: join(folder, "lab") },
+        stdout: "pipe",
+      });
+      await until(
+        child.stdout,
+        "Waiting up to 60 s for nodes to be ready: the agent of node-1 says cni-config: failing (the plugins in ",
+      );
+      child.kill("SIGINT");
+      expect(await child.exited).toBe(130);
+      expect(readdirSync(folder).sort()).toEqual(["weft", "weft-cni"]);
+    },
+    30_000,
+  );
 
   labTest("a port in use: one error, and nothing is left", async () => {
     const taken = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
