@@ -156,8 +156,16 @@ describe("errors", () => {
     const gateway = await failure(client.list(pods));
     expect(errors.isTransient(gateway)).toBe(true);
     expect(explain(gateway)).toContain("list pods: bad gateway (502)");
-    server.fault = () => Response.json({ hello: 1 });
-    expect(errors.isMalformed(await failure(client.list(pods)))).toBe(true);
+    for (const body of [{ hello: 1 }, null, { metadata: null }, { metadata: {}, items: "x" }]) {
+      server.fault = () => Response.json(body);
+      expect(errors.isMalformed(await failure(client.list(pods)))).toBe(true);
+    }
+    for (const item of [null, "x", {}, { metadata: null }, { metadata: { name: 5 } }]) {
+      server.fault = () => Response.json({ metadata: {}, items: [{ metadata: { name: "blue" } }, item] });
+      const error = await failure(client.list(pods));
+      expect(errors.isMalformed(error)).toBe(true);
+      expect(explain(error)).toContain(`item 1 has no name: ${JSON.stringify(item)}`);
+    }
   });
 
   test("names that would reach another path are refused before anything is sent", async () => {
@@ -270,6 +278,11 @@ describe("watches", () => {
     ["null", "null\n", errors.isMalformed],
     ["an event without object", '{"type":"ADDED"}\n', errors.isMalformed],
     ["an event without version", '{"type":"ADDED","object":{"metadata":{}}}\n', errors.isMalformed],
+    [
+      "an object without name",
+      '{"type":"ADDED","object":{"metadata":{"resourceVersion":"1"}}}\n',
+      errors.isMalformed,
+    ],
     ["an unknown event", '{"type":"X","object":{"metadata":{"resourceVersion":"1"}}}\n', errors.isMalformed],
   ];
   test.each(streams)("that bring %s fail as such", async (_, body, predicate) => {

@@ -90,7 +90,7 @@ class RestClient implements KubeClient {
       const operation = `list ${resourceName(resource)}`;
       const path = `${collectionPath(resource, options.namespace)}${query}`;
       const page = await this.#json<KubeList<T>>("GET", path, operation, options);
-      if (typeof page?.metadata !== "object") throw new ApiMalformed(operation, "the answer is not a list");
+      checkList(page, operation);
       // Items of lists come without the two fields, which handlers and owner references want.
       for (const item of page.items ?? []) items.push(typed(resource, item));
       token = page.metadata.continue || undefined;
@@ -296,6 +296,16 @@ function parsed<R>(text: string, operation: string, parse: () => R): R {
   }
 }
 
+/** Throws `ApiMalformed` for what is no list, or not of objects that have names. */
+function checkList(page: KubeList<KubeObject> | null, operation: string): void {
+  const items: unknown = page?.items ?? [];
+  if (typeof page?.metadata !== "object" || page.metadata === null || !Array.isArray(items)) {
+    throw new ApiMalformed(operation, `the answer is not a list: ${quote(page)}`);
+  }
+  const odd = items.findIndex((item) => typeof item?.metadata?.name !== "string");
+  if (odd >= 0) throw new ApiMalformed(operation, `item ${odd} has no name: ${quote(items[odd])}`);
+}
+
 function typed<O extends object>(resource: Resource, object: O): O {
   return { apiVersion: apiVersionOf(resource), kind: resource.kind, ...object };
 }
@@ -331,7 +341,9 @@ function watchEvent<T extends KubeObject>(
   }
   if (event.type === "ERROR") throw new ApiError(event.object, operation);
   const { metadata } = event.object as T;
-  if (!eventTypes.includes(event.type) || typeof metadata?.resourceVersion !== "string") {
+  const known = eventTypes.includes(event.type) && typeof metadata?.resourceVersion === "string";
+  // A bookmark is of a version, and of no object.
+  if (!known || (event.type !== "BOOKMARK" && typeof metadata.name !== "string")) {
     throw new ApiMalformed(operation, `the stream has an event that is not understood: ${quote(line)}`);
   }
   return { type: event.type, object: typed(resource, event.object as T) } as WatchEvent<T>;

@@ -73,7 +73,7 @@ export class EndpointChoice {
       if (slice.addressType !== (family === 4 ? "IPv4" : "IPv6")) continue;
       for (const port of slice.ports ?? []) {
         if ((port.name ?? "") !== name || (port.protocol ?? "TCP") !== protocol) continue;
-        if (port.port === undefined || port.port === null || port.port === 0) continue;
+        if (!isPort(port.port)) continue;
         for (const endpoint of slice.endpoints ?? []) this.#add(candidates, family, endpoint, port.port);
       }
     }
@@ -103,6 +103,11 @@ export class EndpointChoice {
       twin.local ||= candidate.local;
     }
   }
+}
+
+/** True for a number that a port can have. */
+export function isPort(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) > 0 && (value as number) <= 0xffff;
 }
 
 /** Those that hints give to this node or its zone; all, where one has no hint or none is meant for here. */

@@ -1,7 +1,8 @@
 import type { Protocol, Service, ServicePort } from "../kube/types.ts";
+import { quote } from "../lib/errors.ts";
 import { type Family, Ip } from "../lib/ip.ts";
 import { Prefix } from "../lib/prefix.ts";
-import type { EndpointChoice, PortEndpoints } from "./endpoints.ts";
+import { type EndpointChoice, isPort, type PortEndpoints } from "./endpoints.ts";
 import { disjoint, rangeText, tryPrefix } from "./prefixes.ts";
 
 /** What makes a frontend, in the order in which they win where two Services want the same address and port. */
@@ -55,6 +56,7 @@ export interface Frontends {
 const PROXY_NAME = "service.kubernetes.io/service-proxy-name";
 const HEADLESS = "service.kubernetes.io/headless";
 const DEFAULT_AFFINITY = 10_800;
+const LONGEST_AFFINITY = 86_400;
 const DNS_PORT = 53;
 
 /** False for Services without an address of their own and those that another proxy serves. */
@@ -84,6 +86,11 @@ export function frontendsOf(service: Service, choice: EndpointChoice, policy: Fr
   const addresses = clusterIps(service);
   const families = new Set(addresses.map((ip) => ip.family));
   for (const port of service.spec.ports ?? []) {
+    const problem = portProblem(port);
+    if (problem !== undefined) {
+      refused.push(`spec.ports: ${problem}`);
+      continue;
+    }
     for (const family of families) {
       const builder = new PortFrontends(service, port, family, choice);
       for (const ip of addresses) {
@@ -99,6 +106,21 @@ export function frontendsOf(service: Service, choice: EndpointChoice, policy: Fr
   return { frontends, refused };
 }
 
+/** What API servers let nobody write: one such port would keep all Services from being written. */
+function portProblem({ port, nodePort, protocol }: ServicePort): string | undefined {
+  if (!isPort(port)) return `port ${quote(port)} is no port`;
+  if (nodePort && !isPort(nodePort)) return `nodePort ${quote(nodePort)} is no port`;
+  if (["TCP", "UDP", "SCTP"].includes(protocol ?? "TCP")) return undefined;
+  return `protocol ${quote(protocol)} is not TCP, UDP or SCTP`;
+}
+
+/** Seconds for which a client stays with its endpoint; 0 where it need not. */
+function affinityOf({ spec: { sessionAffinity, sessionAffinityConfig } }: Service): number {
+  if (sessionAffinity !== "ClientIP") return 0;
+  const seconds = sessionAffinityConfig?.clientIP?.timeoutSeconds ?? DEFAULT_AFFINITY;
+  return Number.isInteger(seconds) && seconds > 0 && seconds <= LONGEST_AFFINITY ? seconds : DEFAULT_AFFINITY;
+}
+
 /** The frontends of one port in one family. */
 class PortFrontends {
   readonly #service: Service;
@@ -110,16 +132,12 @@ class PortFrontends {
 
   constructor(service: Service, port: ServicePort, family: Family, choice: EndpointChoice) {
     const protocol: Protocol = port.protocol ?? "TCP";
-    const { sessionAffinity, sessionAffinityConfig } = service.spec;
     this.#service = service;
     this.#port = port;
     this.#family = family;
     this.#protocol = protocol.toLowerCase() as Transport;
     this.#endpoints = choice.of(family, port.name, protocol);
-    this.#affinity =
-      sessionAffinity === "ClientIP"
-        ? (sessionAffinityConfig?.clientIP?.timeoutSeconds ?? DEFAULT_AFFINITY)
-        : 0;
+    this.#affinity = affinityOf(service);
   }
 
   internal(ip: Ip): Frontend {

@@ -1,5 +1,6 @@
 import type { EndpointSlice, Service } from "../kube/types.ts";
 import { keyOf } from "../kube/types.ts";
+import { explain } from "../lib/errors.ts";
 import type { Family } from "../lib/ip.ts";
 import { ChainPool } from "./chains.ts";
 import { entrances, OUTSIDE, parseChain, pickChain, rememberChain } from "./classes.ts";
@@ -195,7 +196,14 @@ export class ServiceTable {
   #computeService(key: string, touched: Set<string>): void {
     const before = this.#computed.get(key);
     const service = this.#services.get(key);
-    const after = service === undefined || !isProxied(service) ? undefined : this.#wishes(key, service);
+    let after: Computed | undefined;
+    try {
+      after = service === undefined || !isProxied(service) ? undefined : this.#wishes(key, service);
+    } catch (error) {
+      // An object that is not what its type says keeps what it had, and the others from nothing.
+      this.#refused.set(key, [`it is malformed (${explain(error)})`]);
+      return;
+    }
     if (after === undefined) this.#refused.delete(key);
     if (after === undefined) this.#computed.delete(key);
     else this.#computed.set(key, after);

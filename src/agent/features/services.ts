@@ -170,7 +170,7 @@ function tellProblems(table: ServiceTable, told: Set<string>, { log }: AgentCont
     const text = `${service} ${problems}`;
     if (told.has(text)) continue;
     told.add(text);
-    log.warn("A Service asks for an address that it cannot have", { service, problem: problems.join(", ") });
+    log.warn("A Service asks for what it cannot have", { service, problem: problems.join(", ") });
   }
 }
 
