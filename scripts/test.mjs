@@ -94,6 +94,9 @@ function showProgress(name, seen) {
 /** How long a file that runs alone may take. */
 const fileSeconds = 300;
 
+/** @param {number} files */
+const fileCount = (files) => (files === 1 ? "1 file" : `${files} files`);
+
 /**
  * Runs one group and tells what came of it. Files that touch more than their own memory run in a process each, so
  * that one that crashes or hangs costs its own tests and no others.
@@ -106,7 +109,7 @@ async function runGroup(group, files, pattern) {
   const since = Date.now();
   const missing = absent(group);
   if (missing !== undefined) {
-    console.log(`skip ${group.name}: ${files.length} files, ${missing}`);
+    console.log(`skip ${group.name}: ${fileCount(files.length)}, ${missing}`);
     return {
       count: { passed: 0, failed: 0, skipped: files.length },
       reasons: new Map([[missing, files.length]]),
@@ -130,7 +133,7 @@ async function runGroup(group, files, pattern) {
   const { passed, failed, skipped } = total.count;
   const word = failed > 0 ? "FAIL" : "ok  ";
   const details = `${passed} passed${failed > 0 ? `, ${failed} failed` : ""}${skipped > 0 ? `, ${skipped} skipped` : ""}`;
-  console.log(`${word} ${group.name}  ${files.length} files, ${details}  ${elapsed(since)}`);
+  console.log(`${word} ${group.name}  ${fileCount(files.length)}, ${details}  ${elapsed(since)}`);
   return total;
 }
 

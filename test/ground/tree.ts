@@ -38,6 +38,7 @@ export class Tree {
     if (sharing) symlinkSync(join(project, "node_modules"), join(this.path, "node_modules"));
     this.write("src/weft.ts", program);
     this.write("src/cni.ts", 'console.log("plugin", process.argv0);\n');
+    this.write("src/cniserver/patch.ts", "");
     this.write("src/plugins/names.ts", 'export const pluginNames = ["bridge", "loopback"];\n');
   }
 
