@@ -24,10 +24,10 @@ const blue = { containerId: "blue", ifname: "eth0" };
 const green = { containerId: "green", ifname: "eth0" };
 const ip = (text: string) => Ip.parse(text);
 
-test("leases are files as the reference writes them", () => {
+test("leases are files as the reference writes them", async () => {
   const store = open();
   expect(store.exists()).toBe(false);
-  store.transaction(() => {
+  await store.transaction(() => {
     expect(store.reserve(ip("10.0.0.2"), blue, 0)).toBe(true);
     expect(store.reserve(ip("fd00::2"), blue, 1)).toBe(true);
     expect(store.reserve(ip("10.0.0.2"), green, 0)).toBe(false);
@@ -44,9 +44,9 @@ test("leases are files as the reference writes them", () => {
   expect(statSync(join(store.dir, "10.0.0.2")).mode & 0o777).toBe(0o644);
 });
 
-test("a lease is found, listed and released by its owner alone", () => {
+test("a lease is found, listed and released by its owner alone", async () => {
   const store = open();
-  store.transaction(() => {
+  await store.transaction(() => {
     store.reserve(ip("10.0.0.2"), blue, 0);
     store.reserve(ip("10.0.0.3"), { ...blue, ifname: "eth1" }, 0);
     store.reserve(ip("10.0.0.4"), green, 0);
@@ -65,9 +65,9 @@ test("a lease is found, listed and released by its owner alone", () => {
   });
 });
 
-test("known addresses are released where they are still the owner's", () => {
+test("known addresses are released where they are still the owner's", async () => {
   const store = open();
-  store.transaction(() => {
+  await store.transaction(() => {
     store.reserve(ip("10.0.0.2"), blue, 0);
     store.reserve(ip("10.0.0.3"), green, 0);
     store.reserve(ip("10.0.0.4"), blue, 0);
@@ -77,25 +77,25 @@ test("known addresses are released where they are still the owner's", () => {
   });
 });
 
-test("leases of old reference plugins, without interface, belong to any interface of the container", () => {
+test("leases of old reference plugins, without interface, belong to any interface of the container", async () => {
   const store = open();
-  store.transaction(() => {
+  await store.transaction(() => {
     store.reserve(ip("10.0.0.9"), green, 0);
     writeFileSync(join(store.dir, "10.0.0.2"), "blue");
   });
-  store.transaction(() => expect(store.find(blue).map(String)).toEqual(["10.0.0.2"]));
-  store.transaction(() => expect(store.release(blue).map(String)).toEqual(["10.0.0.2"]));
+  await store.transaction(() => expect(store.find(blue).map(String)).toEqual(["10.0.0.2"]));
+  await store.transaction(() => expect(store.release(blue).map(String)).toEqual(["10.0.0.2"]));
 });
 
-test("what is no lease is passed over, whatever it is", () => {
+test("what is no lease is passed over, whatever it is", async () => {
   const store = open();
-  store.transaction(() => store.reserve(ip("10.0.0.2"), blue, 0));
+  await store.transaction(() => store.reserve(ip("10.0.0.2"), blue, 0));
   mkdirSync(join(store.dir, "10.0.0.3"));
   symlinkSync("/nowhere", join(store.dir, "10.0.0.4"));
   writeFileSync(join(store.dir, "notes.txt"), "blue\r\neth0");
   writeFileSync(join(store.dir, "10.0.0.5"), "");
   writeFileSync(join(store.dir, "last_reserved_ip.0"), "10.0.");
-  store.transaction(() => {
+  await store.transaction(() => {
     expect(store.find(blue).map(String)).toEqual(["10.0.0.2"]);
     expect(store.release({ containerId: "", ifname: "" }).map(String)).toEqual(["10.0.0.5"]);
     expect(store.lastReserved(0)).toBeUndefined();
@@ -106,23 +106,25 @@ test("what is no lease is passed over, whatever it is", () => {
   expect(existsSync(join(store.dir, "notes.txt"))).toBe(true);
 });
 
-test("symbolic links do not lead out of the folder", () => {
+test("symbolic links do not lead out of the folder", async () => {
   const victim = join(folder, "victim");
   for (const name of ["last_reserved_ip.0", "weft.draft", "lock"]) {
     const store = open();
     mkdirSync(store.dir, { recursive: true });
     writeFileSync(victim, "untouched");
     symlinkSync(victim, join(store.dir, name));
-    expect(() => store.transaction(() => store.reserve(ip("10.0.0.2"), blue, 0))).toThrow(LeaseStoreError);
+    await expect(store.transaction(() => store.reserve(ip("10.0.0.2"), blue, 0))).rejects.toThrow(
+      LeaseStoreError,
+    );
     expect(readFileSync(victim, "utf8")).toBe("untouched");
     expect(existsSync(join(store.dir, "10.0.0.2"))).toBe(false);
   }
 });
 
-test("a folder that cannot be made is one error that names it", () => {
+test("a folder that cannot be made is one error that names it", async () => {
   writeFileSync(join(folder, "file"), "");
   const store = new FileLeaseStore("net", join(folder, "file"));
-  expect(() => store.transaction(() => {})).toThrow(`${folder}/file/net`);
+  await expect(store.transaction(() => {})).rejects.toThrow(`${folder}/file/net`);
 });
 
 test("processes that take leases at the same time never get the same one", async () => {
@@ -132,7 +134,7 @@ test("processes that take leases at the same time never get the same one", async
     import { Ip } from "${import.meta.dir}/../lib/ip.ts";
     const store = new FileLeaseStore("net", ${JSON.stringify(dataDir)});
     for (let i = 0; i < 20; i++) {
-      store.transaction(() => {
+      await store.transaction(() => {
         let n = 1;
         while (store.has(Ip.parse("10.0.0." + n))) n++;
         if (!store.reserve(Ip.parse("10.0.0." + n), { containerId: process.argv[2] + "-" + i, ifname: "eth0" }, 0)) throw new Error("taken");
@@ -144,6 +146,25 @@ test("processes that take leases at the same time never get the same one", async
   );
   expect(await Promise.all(takers.map((taker) => taker.exited))).toEqual([0, 0, 0, 0]);
   const store = new FileLeaseStore("net", dataDir);
-  const owners = store.transaction(() => store.list().map((lease) => lease.owner.containerId));
+  const owners = await store.transaction(() => store.list().map((lease) => lease.owner.containerId));
   expect(new Set(owners).size).toBe(80);
+});
+
+test("whoever holds the lock holds up this network alone", async () => {
+  const store = open();
+  await store.transaction(() => {});
+  const holder = Bun.spawn(["flock", join(store.dir, "lock"), "sh", "-c", "echo held; read go"], {
+    stdin: "pipe",
+    stdout: "pipe",
+  });
+  await holder.stdout.getReader().read();
+  let isDone = false;
+  const waiting = store.transaction(() => {
+    isDone = true;
+  });
+  await open().transaction(() => {});
+  expect(isDone).toBe(false);
+  holder.stdin.end();
+  await waiting;
+  expect(isDone).toBe(true);
 });

@@ -1,6 +1,6 @@
 import { WeftError } from "../lib/errors.ts";
 import { Ip } from "../lib/ip.ts";
-import { isNotFound, KernelError } from "../linux/errors.ts";
+import { isErrno, isNotFound, KernelError } from "../linux/errors.ts";
 import * as ffi from "../linux/ffi.ts";
 import {
   exists,
@@ -17,6 +17,9 @@ import type { Lease, LeaseStore, Owner } from "./store.ts";
 export const defaultDataDir = "/var/lib/cni/networks";
 
 const LOCK_EX = 2;
+const LOCK_NB = 4;
+/** How long to wait until asking for the lock again, at most. Milliseconds. */
+const longestPause = 16;
 const lineBreak = "\r\n";
 /** Leases are written here and then renamed, so that one that a kill cut short is never taken for a lease. */
 const draft = "weft.draft";
@@ -47,10 +50,10 @@ export class FileLeaseStore implements LeaseStore {
     this.dir = `${dataDir}/${network}`;
   }
 
-  transaction<T>(action: () => T): T {
+  async transaction<T>(action: () => T): Promise<T> {
     const fd = this.#open();
     try {
-      ffi.flock(fd, LOCK_EX);
+      await lock(fd);
       this.#names = undefined;
       return action();
     } finally {
@@ -181,6 +184,19 @@ export class FileLeaseStore implements LeaseStore {
       // Released meanwhile by something that does not lock, or no file at all.
       return undefined;
     }
+  }
+}
+
+/** Waits without holding up what else this process does: one that has the lock and is stuck must stop no other network. */
+async function lock(fd: number): Promise<void> {
+  for (let pause = 1; ; pause = Math.min(pause * 2, longestPause)) {
+    try {
+      ffi.flock(fd, LOCK_EX | LOCK_NB);
+      return;
+    } catch (error) {
+      if (!isErrno(error, "EAGAIN")) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }
 

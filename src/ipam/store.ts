@@ -18,8 +18,8 @@ export interface Lease {
  * true until it is acted on.
  */
 export interface LeaseStore {
-  /** Runs the action while no other process does. */
-  transaction<T>(action: () => T): T;
+  /** Runs the action while nobody else does one; waits for that. The action must not await. */
+  transaction<T>(action: () => T): Promise<T>;
   /** Every lease. */
   list(): Lease[];
   /** The addresses of an owner. */

@@ -47,7 +47,7 @@ export const bridge: Plugin = {
     const { invocation, config } = request;
     const { ipMasq } = parseBridgeConfig(request);
     await closingLate(async (open) => {
-      if (ipMasq) await removeMasquerade(open, attachmentOf(request), knownAddresses(request));
+      if (ipMasq) await removeMasquerade(open, attachmentOf(request), await knownAddresses(request));
       using netns = tryOpenNetns(invocation.netns);
       if (netns !== undefined) await deleteInterface(netns, request);
       if (config.ipamType !== undefined) await delegateDel(config.ipamType, request);
@@ -202,10 +202,10 @@ function describe({ name, mac, mtu }: LeanLink, sandbox?: string): ResultInterfa
 }
 
 /** The attachment's addresses by lease record and prevResult; undefined where neither knows. */
-function knownAddresses(request: PluginRequest): Ip[] | undefined {
+async function knownAddresses(request: PluginRequest): Promise<Ip[] | undefined> {
   const { prevResult, ipamType } = request.config;
   const known = prevResult?.ips.map(({ address }) => address.ip) ?? [];
-  for (const ip of ipamType === "host-local" ? findLeases(request) : []) {
+  for (const ip of ipamType === "host-local" ? await findLeases(request) : []) {
     if (!anyOf(known, (other) => other.equals(ip))) known.push(ip);
   }
   return known.length === 0 ? undefined : known;

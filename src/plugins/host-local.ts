@@ -54,32 +54,32 @@ export interface HostLocalConfig {
 /** Gives out addresses of this host's own ranges and remembers them in files; the reference's, taken over as is. */
 export const hostLocal: Plugin = {
   name: "host-local",
-  add(request: PluginRequest): Result {
+  async add(request: PluginRequest): Promise<Result> {
     const config = parseHostLocal(request);
     const ipam = request.config.fields.object("ipam");
     for (const sentence of ipam?.unknownKeys(ipamKeys) ?? []) request.warn(sentence);
     const dns = config.resolvConf === undefined ? {} : readResolvConf(config.resolvConf);
     const store = new FileLeaseStore(config.network, config.dataDir);
-    const ips = store.transaction(() => allocateAll(store, config, ownerOf(request)));
+    const ips = await store.transaction(() => allocateAll(store, config, ownerOf(request)));
     return { ...emptyResult(), ips, routes: config.routes, dns };
   },
 
-  del(request: PluginRequest): void {
+  async del(request: PluginRequest): Promise<void> {
     const store = openStore(request.config);
     if (!store.exists()) return;
     const owner = ownerOf(request);
     const known = foundLeases.get(request);
-    store.transaction(() => {
+    await store.transaction(() => {
       // Looking through all leases once is enough.
       if (known === undefined) store.release(owner);
       else store.releaseKnown(owner, known);
     });
   },
 
-  check(request: PluginRequest): void {
+  async check(request: PluginRequest): Promise<void> {
     const store = openStore(request.config);
     const owner = ownerOf(request);
-    const found = store.exists() ? store.transaction(() => store.find(owner)) : [];
+    const found = store.exists() ? await store.transaction(() => store.find(owner)) : [];
     if (found.length > 0) return;
     throw new CniError(
       cniErrorCode.unknownContainer,
@@ -88,10 +88,10 @@ export const hostLocal: Plugin = {
     );
   },
 
-  gc(request: GcRequest): void {
+  async gc(request: GcRequest): Promise<void> {
     const store = openStore(request.config);
     if (!store.exists()) return;
-    store.transaction(() => {
+    await store.transaction(() => {
       for (const { ip, owner } of store.list()) {
         const isValid = request.valid.some(
           ({ containerId, ifname }) =>
@@ -117,10 +117,10 @@ export const hostLocal: Plugin = {
 const foundLeases = new WeakMap<PluginRequest, readonly Ip[]>();
 
 /** The addresses that the attachment has by its leases, for the plugin that delegates DEL to host-local afterwards. */
-export function findLeases(request: PluginRequest): readonly Ip[] {
+export async function findLeases(request: PluginRequest): Promise<readonly Ip[]> {
   const store = openStore(request.config);
   if (!store.exists()) return [];
-  const ips = store.transaction(() => store.find(ownerOf(request)));
+  const ips = await store.transaction(() => store.find(ownerOf(request)));
   foundLeases.set(request, ips);
   return ips;
 }
