@@ -25,6 +25,8 @@ export interface PluginExecution {
   ownGroup: boolean;
   /** The environment, in which the invocation's variables are set; this process's own where not given. */
   env?: Readonly<Record<string, string | undefined>>;
+  /** Kills it when it is aborted. Where it was before, something is being taken back, which goes on. */
+  signal?: AbortSignal | undefined;
   /** Takes what it says on standard error; dropped where not given. */
   onStderr?: (text: string) => void;
 }
@@ -80,6 +82,7 @@ export async function execPlugin(execution: PluginExecution): Promise<string> {
     timedOut = true;
     kill();
   }, timeout);
+  execution.signal?.addEventListener("abort", kill);
   try {
     const [stdout, stderr] = await Promise.all([
       readLimited(child.stdout, kill),
@@ -97,6 +100,7 @@ export async function execPlugin(execution: PluginExecution): Promise<string> {
     throw failureOf(type, command, stdout, stderr, String(child.signalCode ?? `exit status ${status}`));
   } finally {
     clearTimeout(timer);
+    execution.signal?.removeEventListener("abort", kill);
   }
 }
 

@@ -38,6 +38,8 @@ export interface PluginRequest {
   env: Readonly<Record<string, string | undefined>>;
   /** Deletes a pair of links, perhaps together with others'; where absent, the plugin deletes it itself. */
   deletePair?: (pair: LinkPair) => Promise<void>;
+  /** Aborted when nobody waits for the answer any more: an executable that is running for it is killed. */
+  signal?: AbortSignal;
 }
 
 /** A veth pair between a container and the host. */

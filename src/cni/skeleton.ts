@@ -30,6 +30,7 @@ export interface Host {
   /** Plugins to delegate to without starting an executable. */
   builtin: PluginRequest["builtin"];
   deletePair?: PluginRequest["deletePair"];
+  signal?: AbortSignal;
 }
 
 /**
@@ -86,6 +87,7 @@ async function dispatch(
     builtin: host.builtin,
     env: host.env,
     ...(host.deletePair === undefined ? {} : { deletePair: host.deletePair }),
+    ...(host.signal === undefined ? {} : { signal: host.signal }),
   };
   switch (command) {
     case "ADD":

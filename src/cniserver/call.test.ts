@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { Incoming } from "./call.ts";
-import { headerSize, identities, longestStrings, magic, statSize } from "./protocol.ts";
+import { longestConfig } from "../cni/netconf.ts";
+import { Incoming, Input } from "./call.ts";
+import { headerSize, identities, longestStrings, magic, pieceSize, statSize } from "./protocol.ts";
 
 const number = (value: number) => Buffer.from(BigUint64Array.of(BigInt(value)).buffer);
 
@@ -19,7 +20,7 @@ describe("Incoming", () => {
   const whole = Buffer.concat([
     header(
       ["/opt/cni/bin/bridge", ""],
-      ["CNI_COMMAND=ADD", "A=1", "A=2", "EMPTY=", "=x", "noise", "URL=a=b"],
+      ["CNI_COMMAND=ADD", "A=1", "A=2", "EMPTY=", "=x", "noise", "URL=a=b", "constructor=1"],
     ),
     piece('{"name":'),
     piece('"net"}'),
@@ -40,7 +41,7 @@ describe("Incoming", () => {
       }
       expect(caller).toEqual({
         argv: ["/opt/cni/bin/bridge", ""],
-        env: { CNI_COMMAND: "ADD", A: "1", EMPTY: "", URL: "a=b" },
+        env: { CNI_COMMAND: "ADD", A: "1", EMPTY: "", URL: "a=b", constructor: "1" },
         identities: identities.map((_, i) => `${i}.${100 + i}`),
       });
       expect(pieces).toEqual(['{"name":', '"net"}', ""]);
@@ -63,5 +64,29 @@ describe("Incoming", () => {
     incoming.add(header(["bridge"], [], longestStrings + 1));
     expect(() => incoming.takeCaller()).toThrow(/too long/);
     expect(headerSize).toBe(24 + identities.length * statSize);
+  });
+
+  test("refuses a piece that is longer than a launcher sends", () => {
+    const incoming = new Incoming();
+    incoming.add(number(pieceSize + 1));
+    expect(() => incoming.takePiece()).toThrow(/too long/);
+  });
+});
+
+describe("Input", () => {
+  test("is text, without a byte order mark", () => {
+    const input = new Input();
+    // A character of two bytes that is cut in the middle.
+    const bytes = Buffer.from('\ufeff{"name":"é"}');
+    for (const [from, to] of [[0, 13], [13]]) input.add(bytes.subarray(from, to));
+    expect(input.text()).toBe('{"name":"é"}');
+  });
+
+  test("that is longer than a configuration may be is none", () => {
+    const input = new Input();
+    for (let length = 0; length < longestConfig; length += pieceSize) input.add(new Uint8Array(pieceSize));
+    expect(input.isTooLong).toBe(false);
+    input.add(new Uint8Array(1));
+    expect([input.isTooLong, input.text()]).toEqual([true, undefined]);
   });
 });

@@ -1,5 +1,5 @@
 import { longestConfig } from "../cni/netconf.ts";
-import { headerSize, identities, longestStrings, magic, statSize } from "./protocol.ts";
+import { headerSize, identities, longestStrings, magic, pieceSize, statSize } from "./protocol.ts";
 
 /** What a launcher tells of the process that it is. */
 export interface Caller {
@@ -39,7 +39,9 @@ export class Incoming {
   /** The next piece of standard input once it is there; empty at its end. */
   takePiece(): Uint8Array | undefined {
     if (this.#bytes.length < 8) return undefined;
-    const end = 8 + this.#number(0);
+    const length = this.#number(0);
+    if (length > pieceSize) throw new RangeError("a piece too long");
+    const end = 8 + length;
     if (this.#bytes.length < end) return undefined;
     const piece = this.#bytes.subarray(8, end);
     this.#bytes = this.#bytes.subarray(end);
@@ -57,26 +59,32 @@ export class Incoming {
 
 /** As getenv(3): the first of two variables with one name counts. */
 function environmentOf(pairs: readonly string[]): Record<string, string> {
-  const env: Record<string, string> = {};
+  const env = new Map<string, string>();
   for (const pair of pairs) {
     const at = pair.indexOf("=");
-    if (at > 0) env[pair.slice(0, at)] ??= pair.slice(at + 1);
+    const name = pair.slice(0, at);
+    if (at > 0 && !env.has(name)) env.set(name, pair.slice(at + 1));
   }
-  return env;
+  return Object.fromEntries(env);
 }
 
-/** Standard input as it comes. What is longer than a configuration may be is counted only. */
+/** Standard input as it comes. */
 export class Input {
   readonly #pieces: Uint8Array[] = [];
   #length = 0;
 
   add(piece: Uint8Array): void {
     this.#length += piece.length;
-    if (this.#length <= longestConfig) this.#pieces.push(piece);
+    this.#pieces.push(piece);
+  }
+
+  /** Longer than a configuration may be: nothing more has to be seen. */
+  get isTooLong(): boolean {
+    return this.#length > longestConfig;
   }
 
   /** Undefined where it is too long. */
   text(): string | undefined {
-    return this.#length > longestConfig ? undefined : Buffer.concat(this.#pieces).toString("utf8");
+    return this.isTooLong ? undefined : new TextDecoder().decode(Buffer.concat(this.#pieces));
   }
 }

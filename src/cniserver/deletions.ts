@@ -2,7 +2,7 @@ import type { LinkPair } from "../cni/plugin.ts";
 import { LeanRtnl } from "../linux/lean/rtnl.ts";
 
 /** The link group of pairs that are about to be deleted: "weft". What a server that died left in it goes with the next. */
-const doomed = 0x77656674;
+export const doomed = 0x77656674;
 /** How long a deletion waits for others to come along, where some did the last time. Milliseconds. */
 const gathering = 2;
 
@@ -32,17 +32,24 @@ export class PairDeletions {
     const all = this.#waiting;
     this.#waiting = [];
     this.#cameTogether = all.length > 1;
-    using host = new LeanRtnl();
-    const together = all.length < 2 ? [] : all.filter((pair) => join(host, pair));
-    try {
-      if (together.length > 0) host.deleteGroup(doomed);
-      for (const { resolve } of together) resolve();
-    } catch (error) {
-      for (const { reject } of together) reject(error);
-    }
+    const together = this.#cameTogether ? deleteTogether(all) : [];
     for (const pair of all) {
-      if (!together.includes(pair)) deleteAlone(pair);
+      if (together.includes(pair)) pair.resolve();
+      else deleteAlone(pair);
     }
+  }
+}
+
+/** Those that are gone. */
+function deleteTogether(pairs: readonly Waiting[]): readonly Waiting[] {
+  try {
+    using host = new LeanRtnl();
+    const joined = pairs.filter((pair) => join(host, pair));
+    if (joined.length > 0) host.deleteGroup(doomed);
+    return joined;
+  } catch {
+    // As where all of them went with their containers. What is left, and what is wrong, comes out one by one.
+    return [];
   }
 }
 

@@ -14,6 +14,7 @@ import {
   identities,
   longestStrings,
   magic,
+  pieceSize,
   socketName,
   statSize,
 } from "./protocol.ts";
@@ -23,11 +24,13 @@ const sys = {
   read: 0,
   write: 1,
   close: 3,
-  sendto: 44,
-  shutdown: 48,
+  poll: 7,
   socket: 41,
   connect: 42,
+  sendto: 44,
   setsockopt: 54,
+  getsockopt: 55,
+  geteuid: 107,
   exit_group: 231,
   newfstatat: 262,
 } as const;
@@ -37,14 +40,19 @@ const SOCK_STREAM = 1;
 const SOCK_CLOEXEC = 0o2000000;
 const MSG_NOSIGNAL = 0x4000;
 const SOL_SOCKET = 1;
+const SO_PEERCRED = 17;
 const SO_RCVTIMEO = 20;
+const SO_SNDTIMEO = 21;
+const POLLIN = 1;
+const POLLOUT = 4;
+const EAGAIN = 11;
 /** sizeof(struct timeval): seconds, microseconds. */
 const timevalSize = 16;
+/** sizeof(struct ucred): process, user, group. */
+const ucredSize = 12;
 /** A server that does not even say whether it takes the call is stuck, and this process acts itself. Seconds. */
 const patience = 3;
 
-/** Read and written at once. */
-const pieceSize = 64 * 1024;
 /** On the stack: the header, or a length and a piece. */
 const frameSize = 8 + pieceSize;
 /** sizeof(struct sockaddr_un) */
@@ -153,15 +161,37 @@ function connect(a: Assembler): void {
   system(a, "socket");
   a.jumpIf("s", "self");
   a.move("rbp", "rax");
+  // In the place of a standard stream that is closed, where it would be taken for that.
+  a.op("cmp", "rbp", 2);
+  a.jumpIf("le", "close");
+  // Connecting and sending also wait, where a stuck server's queues are full.
+  limitWait(a, patience);
   a.move("rdi", "rbp");
   a.address("rsi", "rsp", path);
   a.set("rdx", 2 + prefix.length + digits + suffix.length + 1);
   system(a, "connect");
   a.jumpIf("ne", "close");
-  limitWait(a, patience);
+  requireOwnServer(a);
 }
 
-/** How long receiving waits, in seconds; 0 for as long as it takes. */
+/** Nobody else may do this user's work, or give its answers. */
+function requireOwnServer(a: Assembler): void {
+  a.set("rax", ucredSize);
+  a.store("rsp", 16, "rax");
+  a.move("rdi", "rbp");
+  a.set("rsi", SOL_SOCKET);
+  a.set("rdx", SO_PEERCRED);
+  a.move("r10", "rsp");
+  a.address("r8", "rsp", 16);
+  system(a, "getsockopt");
+  a.jumpIf("ne", "close");
+  a.loadDword("r15", "rsp", 4);
+  system(a, "geteuid");
+  a.op("cmp", "r15", "rax");
+  a.jumpIf("ne", "close");
+}
+
+/** How long connecting, sending and receiving wait, in seconds; 0 for as long as it takes. */
 function limitWait(a: Assembler, seconds: number): void {
   a.set("rax", seconds);
   a.store("rsp", 0, "rax");
@@ -169,10 +199,12 @@ function limitWait(a: Assembler, seconds: number): void {
   a.store("rsp", 8, "rax");
   a.move("rdi", "rbp");
   a.set("rsi", SOL_SOCKET);
-  a.set("rdx", SO_RCVTIMEO);
   a.move("r10", "rsp");
   a.set("r8", timevalSize);
-  system(a, "setsockopt");
+  for (const option of [SO_RCVTIMEO, SO_SNDTIMEO]) {
+    a.set("rdx", option);
+    system(a, "setsockopt");
+  }
 }
 
 function sendHeader(a: Assembler): void {
@@ -209,22 +241,29 @@ function sendInput(a: Assembler): void {
   a.address("rsi", "rsp", 8);
   a.set("rdx", pieceSize);
   system(a, "read");
-  // An error ends it as the end does.
   a.move("r15", "rax");
   a.jumpIf("g", "piece");
   a.set("r15", 0);
+  // An error ends it as the end does, but for there being nothing yet (O_NONBLOCK).
+  a.op("cmp", "rax", -EAGAIN);
+  a.jumpIf("ne", "piece");
+  a.set("r10", POLLIN);
+  a.call("wait");
+  a.jump("input");
   a.label("piece");
   a.store("rsp", 0, "r15");
   a.move("rsi", "rsp");
   a.address("rdx", "r15", 8);
   a.call("send");
-  a.jumpIf("le", "lost");
+  // A server that has seen enough has answered.
+  a.jumpIf("le", "answer");
   a.op("cmp", "r15", 0);
   a.jumpIf("ne", "input");
 }
 
 /** Standard output and standard error as they come, then the exit status. */
 function passAnswer(a: Assembler): void {
+  a.label("answer");
   a.move("rsi", "rsp");
   a.set("rdx", answerHeaderSize);
   a.call("receive");
@@ -305,8 +344,17 @@ function routines(a: Assembler): void {
   a.label("pass-write");
   a.move("rdi", "r13");
   system(a, "write");
-  // Nobody reads it: the rest is read all the same, so that the exit status comes out.
-  a.jumpIf("le", "pass");
+  a.jumpIf("g", "pass-on");
+  a.set("r10", POLLOUT);
+  a.op("cmp", "rax", -EAGAIN);
+  a.jumpIf("ne", "pass-failed");
+  a.call("wait");
+  a.jump("pass-write");
+  // Nobody takes it: the rest is read all the same, and the exit status is that of a failure.
+  a.label("pass-failed");
+  a.set("r12", 1);
+  a.jump("pass");
+  a.label("pass-on");
   a.op("add", "rsi", "rax");
   a.op("sub", "rdx", "rax");
   a.jumpIf("ne", "pass-write");
@@ -314,6 +362,20 @@ function routines(a: Assembler): void {
   a.label("pass-lost");
   a.set("rdi", 1);
   system(a, "exit_group");
+
+  // Waits for the events r10 of the descriptor rdi. Keeps rsi and rdx. struct pollfd: descriptor, events; in the red zone.
+  a.label("wait");
+  a.move("r8", "rsi");
+  a.move("r9", "rdx");
+  a.store("rsp", -16, "rdi");
+  a.storeByte("rsp", -12, "r10");
+  a.address("rdi", "rsp", -16);
+  a.set("rsi", 1);
+  a.set("rdx", -1);
+  system(a, "poll");
+  a.move("rsi", "r8");
+  a.move("rdx", "r9");
+  a.ret();
 }
 
 function data(a: Assembler): void {

@@ -1,13 +1,12 @@
 import { fstatSync } from "node:fs";
-import { startServer } from "./server.ts";
+import { explain } from "../lib/errors.ts";
+import { type Server, startServer } from "./server.ts";
 
 /**
  * `weft-cni serve`: a server until it is terminated; where standard input is a pipe, also until that ends, so that it
  * ends with whoever started it, however that ends. Says on standard output where it listens.
  */
 export async function serve(): Promise<number> {
-  const server = startServer();
-  console.log(server.path);
   const ended = new Promise<void>((resolve) => {
     process.on("SIGTERM", resolve);
     process.on("SIGINT", resolve);
@@ -16,6 +15,14 @@ export async function serve(): Promise<number> {
     if (!input.isFIFO() && !input.isSocket()) return;
     process.stdin.on("end", resolve).on("error", resolve).resume();
   });
+  let server: Server;
+  try {
+    server = startServer();
+  } catch (error) {
+    console.error(`weft-cni serve: ${explain(error)}`);
+    return 1;
+  }
+  console.log(server.path);
   await ended;
   await server.close();
   return 0;

@@ -7,8 +7,8 @@
  * 3. The launcher: its standard input in pieces, each behind its length; a length of 0 ends it.
  * 4. The server: exit status, length of standard output, length of standard error, then these two.
  *
- * The launcher is a part of the executable of which the server is a process, so that both are always of one version:
- * the server refuses whoever is not.
+ * A server that has seen enough of standard input may answer before its end. The launcher is a part of the executable
+ * of which the server is a process, so that both are always of one version: the server refuses whoever is not.
  */
 
 /** "weft-cni", as it lies in memory. */
@@ -29,6 +29,14 @@ export const headerSize = 24 + identities.length * statSize;
 
 /** More arguments and environment than this are not sent: the process acts itself. Bytes. */
 export const longestStrings = 1024 * 1024;
+/** What is read and written at once. Bytes. */
+export const pieceSize = 64 * 1024;
+
+/**
+ * Set in the environment of what the server starts for a call. A plugin of ours that is called with it does its work
+ * itself: in the server it would wait for the call for which it is needed.
+ */
+export const servedVariable = "WEFT_CNI_SERVED";
 
 export const accepted = 0x59;
 export const answerHeaderSize = 24;

@@ -1,15 +1,18 @@
-import { chmodSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
-import { dirname } from "node:path";
+import { mkdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { dirname, normalize } from "node:path";
 import type { Socket } from "bun";
 import { runPlugin } from "../cni/skeleton.ts";
+import { InvalidInput, WeftError } from "../lib/errors.ts";
 import { keepSockets } from "../linux/lean/socket.ts";
 import { releaseCode } from "../linux/memory.ts";
 import { isOwnNetns, ownBuiltin } from "../plugins/host.ts";
 import { loadPlugin } from "../plugins/load.ts";
 import { isPluginName, type PluginName } from "../plugins/names.ts";
+import { waitFor } from "../plugins/wait.ts";
 import { type Caller, Incoming, Input } from "./call.ts";
+import { Calls } from "./calls.ts";
 import { PairDeletions } from "./deletions.ts";
-import { accepted, answerHeaderSize, identities, socketPath } from "./protocol.ts";
+import { accepted, answerHeaderSize, identities, servedVariable, socketPath } from "./protocol.ts";
 
 /** A server of plugin calls; see {@link startServer}. */
 export interface Server {
@@ -26,43 +29,31 @@ interface Connection {
   call?: { caller: Caller; name: PluginName; input: Input };
   /** What could not be sent yet. */
   rest?: Uint8Array;
-  isDone: boolean;
+  /** Nothing that still comes is looked at. */
+  isHeard: boolean;
+  /** Aborted when the caller hangs up, as it does where it is killed. */
+  readonly gone: AbortController;
 }
+
+/** How long a closing server waits for callers that neither go on nor hang up. Milliseconds. */
+const stragglers = 1000;
+/** After so long without a call, what is not needed for waiting is let go. Milliseconds. */
+const idleAfter = 10_000;
 
 /**
  * Does the work of plugins' processes that are started in this network namespace, for as long as this process lives:
  * one engine that is warm instead of one start for each call. Each call is answered as the process would have: runPlugin
- * does both. Calls for one container go one after the other, as a runtime makes them, even where it gave one up.
+ * does both. Calls for one attachment go one after the other, as a runtime makes them, even where it gave one up.
  */
 export function startServer(): Server {
-  const own = identities.map(identityOf);
   const path = socketPath(statSync("/proc/self/ns/net", { bigint: true }).ino);
-  const calls = new Calls();
+  const serving = new Serving(identities.map(identityOf));
   keepSockets();
-  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+  makeFolder(dirname(path));
   // Put in place of an older server's, or a dead one's, at once.
   const draft = `${path}.${process.pid}`;
   rmSync(draft, { force: true });
-  const listener = Bun.listen<Connection>({
-    unix: draft,
-    socket: {
-      open(socket) {
-        socket.data = { incoming: new Incoming(), isDone: false };
-      },
-      data(socket, bytes) {
-        try {
-          take(socket, bytes, own, calls);
-        } catch {
-          socket.end();
-        }
-      },
-      drain(socket) {
-        flush(socket);
-      },
-    },
-  });
-  // Only root may have its work done by root.
-  chmodSync(draft, 0o600);
+  const listener = listen(draft, serving);
   renameSync(draft, path);
   const made = identityOf(path);
   return {
@@ -70,9 +61,48 @@ export function startServer(): Server {
     async close() {
       if (safeIdentity(path) === made) rmSync(path, { force: true });
       listener.stop();
-      await calls.ended();
+      await serving.end();
     },
   };
+}
+
+/** The socket's folder. Whoever can change what is in it can put a socket of his own in place of this server's. */
+function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o755 });
+  } catch (error) {
+    throw new WeftError("plugin-server", `cannot make the folder of the plugins' server (${error})`, {
+      remedy: "Start it as root",
+      cause: error,
+    });
+  }
+  const { uid, mode } = statSync(path);
+  if (uid === process.geteuid?.() && (mode & 0o022) === 0) return;
+  throw new InvalidInput("the folder of the plugins' server", path, "can be changed by other users", {
+    remedy: "Make it this user's own, with mode 0755",
+  });
+}
+
+/** Only the same user may have its work done: nobody else can connect, not even for a moment. */
+function listen(path: string, serving: Serving): { stop(): void } {
+  const before = process.umask(0o177);
+  try {
+    return Bun.listen<Connection>({
+      unix: path,
+      socket: {
+        open: (socket) => {
+          socket.data = { incoming: new Incoming(), isHeard: false, gone: new AbortController() };
+        },
+        data: (socket, bytes) => serving.take(socket, bytes),
+        drain: flush,
+        close: (socket) => serving.forget(socket),
+        // What there is to do then, close does.
+        error: () => {},
+      },
+    });
+  } finally {
+    process.umask(before);
+  }
 }
 
 function identityOf(path: string): string {
@@ -85,35 +115,117 @@ function safeIdentity(path: string): string | undefined {
   return found === undefined ? undefined : `${found.dev}.${found.ino}`;
 }
 
-function take(socket: Socket<Connection>, bytes: Uint8Array, own: readonly string[], calls: Calls): void {
-  const connection = socket.data;
-  if (connection.isDone) return;
-  const { incoming } = connection;
-  incoming.add(bytes);
-  if (connection.call === undefined) {
-    const caller = incoming.takeCaller();
-    if (caller === undefined) return;
-    const name = nameIfServed(caller, own);
-    if (name === undefined) {
-      connection.isDone = true;
-      socket.end(Uint8Array.of(0));
+/** All connections of one server. */
+class Serving {
+  readonly #own: readonly string[];
+  readonly #calls = new Calls(() => this.#rest());
+  readonly #deletions = new PairDeletions();
+  /** Those that are accepted. */
+  readonly #open = new Set<Socket<Connection>>();
+  #idle: Timer | undefined;
+  #isEnding = false;
+
+  /** `own`: the identities of this process. */
+  constructor(own: readonly string[]) {
+    this.#own = own;
+    this.#rest();
+  }
+
+  take(socket: Socket<Connection>, bytes: Uint8Array): void {
+    if (socket.data.isHeard) return;
+    try {
+      this.#take(socket, bytes);
+    } catch {
+      socket.data.isHeard = true;
+      socket.end();
+    }
+  }
+
+  #take(socket: Socket<Connection>, bytes: Uint8Array): void {
+    const connection = socket.data;
+    const { incoming } = connection;
+    incoming.add(bytes);
+    if (connection.call === undefined) {
+      const caller = incoming.takeCaller();
+      if (caller === undefined) return;
+      const name = this.#isEnding ? undefined : nameIfServed(caller, this.#own);
+      if (name === undefined) {
+        connection.isHeard = true;
+        socket.end(Uint8Array.of(0));
+        return;
+      }
+      connection.call = { caller, name, input: new Input() };
+      this.#open.add(socket);
+      socket.write(Uint8Array.of(accepted));
+    }
+    const { input } = connection.call;
+    for (let piece = incoming.takePiece(); piece !== undefined; piece = incoming.takePiece()) {
+      input.add(piece);
+      if (piece.length > 0 && !input.isTooLong) continue;
+      connection.isHeard = true;
+      clearTimeout(this.#idle);
+      this.#calls.add(attachmentOf(connection.call.caller), () => this.#answer(socket));
       return;
     }
-    connection.call = { caller, name, input: new Input() };
-    socket.write(Uint8Array.of(accepted));
   }
-  const { caller, name, input } = connection.call;
-  for (let piece = incoming.takePiece(); piece !== undefined; piece = incoming.takePiece()) {
-    if (piece.length > 0) {
-      input.add(piece);
-      continue;
-    }
-    connection.isDone = true;
-    void calls.add(caller.env.CNI_CONTAINERID ?? "", async () => {
-      connection.rest = await run(name, caller, input);
+
+  /** A caller that was killed before its turn came has done nothing, here too. */
+  async #answer(socket: Socket<Connection>): Promise<void> {
+    if (socket.data.gone.signal.aborted) return;
+    try {
+      socket.data.rest = await this.#run(socket.data);
       flush(socket);
-    });
-    return;
+    } catch (error) {
+      console.error(error);
+      socket.terminate();
+    }
+  }
+
+  async #run({ call, gone: { signal } }: Connection): Promise<Uint8Array> {
+    const { name, caller, input } = call as NonNullable<typeof call>;
+    let [stdout, stderr] = ["", ""];
+    const run = (more: Record<string, string>) =>
+      runPlugin(loadPlugin(name), {
+        env: { ...caller.env, [servedVariable]: "1", ...more },
+        readStdin: () => input.text(),
+        writeStdout: (text) => {
+          stdout += text;
+        },
+        writeStderr: (text) => {
+          stderr += text;
+        },
+        isOwnNetns,
+        builtin: ownBuiltin,
+        deletePair: (pair) => this.#deletions.delete(pair),
+        signal,
+      });
+    const status = await run({});
+    // Nobody knows of what was added. The runtime's DEL may be over: made by its own process where this one was slow.
+    if (signal.aborted && status === 0 && caller.env.CNI_COMMAND === "ADD") await run({ CNI_COMMAND: "DEL" });
+    return answer(status, stdout, stderr);
+  }
+
+  forget(socket: Socket<Connection>): void {
+    socket.data.gone.abort();
+    this.#open.delete(socket);
+  }
+
+  #rest(): void {
+    clearTimeout(this.#idle);
+    this.#idle = setTimeout(() => {
+      Bun.gc(true);
+      releaseCode();
+    }, idleAfter).unref();
+  }
+
+  /** Resolves when all who were accepted are answered, or do not say what they want. */
+  async end(): Promise<void> {
+    this.#isEnding = true;
+    do await this.#calls.ended();
+    while (
+      (await waitFor(stragglers, () => this.#open.size === 0 || !this.#calls.isIdle)) &&
+      this.#open.size > 0
+    );
   }
 }
 
@@ -121,30 +233,22 @@ function take(socket: Socket<Connection>, bytes: Uint8Array, own: readonly strin
 function nameIfServed({ argv, env, identities }: Caller, own: readonly string[]): PluginName | undefined {
   const name = (argv[0] ?? "").split("/").at(-1) ?? "";
   if (!isPluginName(name) || !identities.every((identity, i) => identity === own[i])) return undefined;
-  // Paths of another working directory, and what needs no standard input.
   const { CNI_COMMAND = "", CNI_NETNS = "", CNI_PATH = "" } = env;
-  const isRelative = [CNI_NETNS, ...CNI_PATH.split(":")].some((path) => path !== "" && !path.startsWith("/"));
-  return isRelative || CNI_COMMAND === "" || CNI_COMMAND === "VERSION" ? undefined : name;
+  if ([CNI_NETNS, ...CNI_PATH.split(":")].some(isOfProcess)) return undefined;
+  // What needs no standard input; what a call under way waits for.
+  const isNot = CNI_COMMAND === "" || CNI_COMMAND === "VERSION" || env[servedVariable] !== undefined;
+  return isNot ? undefined : name;
 }
 
-const deletions = new PairDeletions();
+/** True for paths that lead elsewhere in another process. */
+function isOfProcess(path: string): boolean {
+  if (path === "") return false;
+  return !path.startsWith("/") || /^\/(proc\/(thread-)?self|dev\/(fd|std\w+))(\/|$)/.test(normalize(path));
+}
 
-async function run(name: PluginName, { env }: Caller, input: Input): Promise<Uint8Array> {
-  let [stdout, stderr] = ["", ""];
-  const status = await runPlugin(loadPlugin(name), {
-    env,
-    readStdin: () => input.text(),
-    writeStdout: (text) => {
-      stdout += text;
-    },
-    writeStderr: (text) => {
-      stderr += text;
-    },
-    isOwnNetns,
-    builtin: ownBuiltin,
-    deletePair: (pair) => deletions.delete(pair),
-  });
-  return answer(status, stdout, stderr);
+/** Which calls belong in a row. GC and STATUS are nobody's. */
+function attachmentOf({ env: { CNI_CONTAINERID = "", CNI_IFNAME = "" } }: Caller): string | undefined {
+  return CNI_CONTAINERID === "" ? undefined : `${CNI_CONTAINERID}/${CNI_IFNAME}`;
 }
 
 function answer(status: number, stdout: string, stderr: string): Uint8Array {
@@ -162,38 +266,4 @@ function flush(socket: Socket<Connection>): void {
   const sent = Math.max(0, socket.write(rest));
   socket.data.rest = rest.subarray(sent);
   if (sent === rest.length) socket.end();
-}
-
-/** After so long without a call, what is not needed for waiting is let go. Milliseconds. */
-const idleAfter = 10_000;
-
-/** The calls under way, those of one container in a row. */
-class Calls {
-  readonly #last = new Map<string, Promise<void>>();
-  #idle: Timer | undefined;
-
-  constructor() {
-    this.#rest();
-  }
-
-  async add(container: string, call: () => Promise<void>): Promise<void> {
-    const before = this.#last.get(container);
-    const mine = before === undefined ? call() : before.then(call);
-    this.#last.set(container, mine);
-    await mine;
-    if (this.#last.get(container) === mine) this.#last.delete(container);
-    if (this.#last.size === 0) this.#rest();
-  }
-
-  #rest(): void {
-    clearTimeout(this.#idle);
-    this.#idle = setTimeout(() => {
-      Bun.gc(true);
-      releaseCode();
-    }, idleAfter).unref();
-  }
-
-  async ended(): Promise<void> {
-    while (this.#last.size > 0) await Promise.all(this.#last.values());
-  }
 }

@@ -66,6 +66,7 @@ async function execute(type: string, command: CniCommand, request: PluginRequest
     timeout: delegateTimeout,
     ownGroup: false,
     env: request.env,
+    signal: request.signal,
     onStderr: (text) => request.warn(`${type}: ${text.trimEnd()}`),
   });
 }

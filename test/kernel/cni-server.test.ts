@@ -1,75 +1,21 @@
-/** The launcher of `weft-cni` and the server that it asks: when it is asked, when not, and what if either goes wrong. */
-import { afterEach, describe, expect, test } from "bun:test";
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+/** The server of plugin calls: what it does for whom, in which order, and how it ends. */
+import { describe, expect, test } from "bun:test";
+import { existsSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { accepted, headerSize, socketPath } from "../../src/cniserver/protocol.ts";
+import { doomed } from "../../src/cniserver/deletions.ts";
+import { eventually, until } from "../lib/agent.ts";
 import { CniHost, ownPlugins, PluginServer } from "./cni-fixture.ts";
-
-const cleanups: (() => unknown)[] = [];
-
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
-function folder(): string {
-  const made = mkdtempSync(join(tmpdir(), "weft-t-cni-server-"));
-  cleanups.push(() => rmSync(made, { recursive: true, force: true }));
-  return made;
-}
-
-/** A host and its server, once it listens. */
-async function servedHost(
-  executable?: string,
-): Promise<{ host: CniHost; server: PluginServer; socket: string }> {
-  const host = new CniHost();
-  cleanups.push(() => host[Symbol.dispose]());
-  const server = new PluginServer(host.node, executable);
-  cleanups.push(() => server[Symbol.dispose]());
-  return { host, server, socket: await server.ready };
-}
-
-/** A plugin that writes down who started it, with what, and gives an address. */
-function witness(dir: string): { plugins: string; seen: () => string } {
-  const plugins = join(dir, "bin");
-  mkdirSync(plugins);
-  for (const name of ["weft-cni", "bridge"])
-    symlinkSync(join(ownPlugins, name === "bridge" ? name : "../weft-cni"), join(plugins, name));
-  const file = join(dir, "seen");
-  const result = JSON.stringify({ cniVersion: "1.0.0", ips: [{ address: "10.77.0.9/24" }] });
-  const script = `#!/bin/sh\nreadlink /proc/$PPID/exe >"${file}"\necho "$PPID $COLOUR" >>"${file}"\necho '${result}'\n`;
-  writeFileSync(join(plugins, "witness"), script, { mode: 0o755 });
-  return { plugins, seen: () => readFileSync(file, "utf8") };
-}
-
-/** Who does the work of an ADD: the server's process or another. */
-async function workerOf(
-  host: CniHost,
-  server: PluginServer,
-  call: Parameters<CniHost["call"]>[3] = {},
-): Promise<"server" | "itself"> {
-  const { plugins, seen } = witness(folder());
-  const config = host.config({}, { type: "witness" });
-  const answer = await host.succeed("ADD", host.container(), config, {
-    plugins,
-    env: { COLOUR: "blue" },
-    ...call,
-  });
-  expect(answer.json.ips).toEqual([expect.objectContaining({ address: "10.77.0.9/24" })]);
-  const [pid, colour] = seen().split("\n")[1]?.split(" ") ?? [];
-  expect(colour).toBe("blue");
-  return Number(pid) === server.child.pid ? "server" : "itself";
-}
+import {
+  anAddress,
+  folder,
+  later,
+  linksOf,
+  plainHost,
+  pluginFolder,
+  servedHost,
+  socketOf,
+  workerOf,
+} from "./cni-server-fixture.ts";
 
 describe("the server does the work", () => {
   test("of what is started in its namespace, with the caller's environment", async () => {
@@ -158,62 +104,165 @@ describe("the server does the work", () => {
     expect(left.filter((name) => name.startsWith("other") || name.startsWith("veth"))).toEqual([]);
   });
 
-  test("a call whose caller was killed is done before the container's next one", async () => {
-    const { host, server } = await servedHost();
-    const dir = folder();
-    const { plugins } = witness(dir);
-    const gate = join(dir, "gate");
-    const run = Bun.spawnSync(["mkfifo", gate]);
-    expect(run.exitCode).toBe(0);
-    const slow = `#!/bin/sh\n[ "$CNI_COMMAND" = ADD ] || exit 0\necho started >"${gate}"; read go <"${gate}"\necho '{"cniVersion":"1.0.0","ips":[{"address":"10.77.0.9/24"}]}'\n`;
-    writeFileSync(join(plugins, "slow"), slow, { mode: 0o755 });
+  test("pairs that are deleted at the same time, where they cannot be deleted together", async () => {
+    const { host } = await servedHost();
+    const containers = Array.from({ length: 6 }, () => host.container());
+    await Promise.all(containers.map((each) => host.succeed("ADD", each, host.config())));
+    // The kernel refuses to delete a group with such a link in it.
+    host.node.kernel.rtnl.links.set("lo", { group: doomed });
+    await Promise.all(containers.map((each) => host.succeed("DEL", each, host.config())));
+    expect(containers.flatMap(linksOf)).toEqual(containers.map(() => "lo"));
+    expect(linksOf(host.node).filter((name) => name.startsWith("veth"))).toEqual([]);
+  });
+
+  test("of a plugin that a delegate is, which is not waited for by the call that waits for it", async () => {
+    const { host } = await servedHost();
+    const plugins = pluginFolder({ wrapper: 'exec "$(dirname "$0")/host-local"' });
     const container = host.container();
-    const config = host.config({}, { type: "slow" });
-    const caller = host.start("ADD", container, config, { plugins });
-    expect((await Bun.file(gate).text()).trim()).toBe("started");
-    caller.kill("SIGKILL");
-    await caller.exited;
-    const del = host.succeed("DEL", container, config, { plugins });
-    writeFileSync(gate, "go\n");
-    await del;
-    expect(container.kernel.rtnl.links.list().map(({ name }) => name)).toEqual(["lo"]);
-    expect(server.child.exitCode).toBeNull();
+    for (const command of ["ADD", "DEL"])
+      await host.succeed(command, container, host.config({}, { type: "wrapper" }), { plugins });
+    expect(host.leases()).toEqual({});
+  });
+
+  test("of one network while another one's leases are locked", async () => {
+    const { host } = await servedHost();
+    const [first, second] = [host.container(), host.container()];
+    const release = await lockLeases(host);
+    const waiting = host.succeed("ADD", first, host.config());
+    await eventually(
+      () => `links ${linksOf(first)}`,
+      () => linksOf(first).includes("eth0"),
+    );
+    const other = { name: "other", bridge: "br1" };
+    await host.succeed("ADD", second, host.config(other, { ranges: [[{ subnet: "10.78.0.0/24" }]] }));
+    expect(host.leases()).toEqual({});
+    release();
+    await waiting;
+    expect(Object.keys(host.leases())).toEqual(["10.77.0.3", "fd77::3"]);
   });
 });
 
-describe("the process does its work itself", () => {
-  test("where the server is another executable, such as one that was installed since", async () => {
-    const dir = folder();
-    copyFileSync(join(ownPlugins, "../weft-cni"), join(dir, "weft-cni"));
-    const { host, server } = await servedHost(join(dir, "weft-cni"));
-    expect(await workerOf(host, server)).toBe("itself");
+/** Holds the lock of the host's leases until what is returned is called. */
+async function lockLeases(host: CniHost): Promise<() => void> {
+  const container = host.container();
+  await host.succeed("ADD", container, host.config());
+  await host.succeed("DEL", container, host.config());
+  const holder = Bun.spawn(["flock", join(host.dataDir, "net/lock"), "sh", "-c", "echo held; read go"], {
+    stdin: "pipe",
+    stdout: "pipe",
   });
+  later(() => holder.kill());
+  await holder.stdout.getReader().read();
+  return () => void holder.stdin.end();
+}
 
-  test("where a path is of its own working directory", async () => {
+describe("a caller that is killed", () => {
+  test("while its delegate hangs: that is ended, and the next call goes on at once", async () => {
     const { host, server } = await servedHost();
-    const { plugins, seen } = witness(folder());
-    const config = host.config({}, { type: "witness" });
-    await host.succeed("ADD", host.container(), config, { plugins, cniPath: `${plugins}:bin` });
-    expect(seen().split("\n")[1]).not.toStartWith(`${server.child.pid} `);
+    const started = join(folder(), "started");
+    const slow = `[ "$CNI_COMMAND" = ADD ] || exit 0\necho $$ >"${started}"; exec sleep 100`;
+    const plugins = pluginFolder({ slow });
+    const container = host.container();
+    const config = host.config({}, { type: "slow" });
+    const caller = host.start("ADD", container, config, { plugins });
+    const pid = await until(
+      () => "the delegate does not start",
+      async () => (existsSync(started) && (await Bun.file(started).text()).trim()) || undefined,
+    );
+    caller.kill("SIGKILL");
+    await caller.exited;
+    await host.succeed("DEL", container, config, { plugins });
+    expect(existsSync(`/proc/${pid}`)).toBe(false);
+    expect(linksOf(container)).toEqual(["lo"]);
+    expect(server.child.exitCode).toBeNull();
   });
 
-  test("where the server was killed", async () => {
-    const { host, server, socket } = await servedHost();
-    cleanups.push(() => rmSync(socket, { force: true }));
-    server.child.kill("SIGKILL");
-    await server.child.exited;
-    expect(existsSync(socket)).toBe(true);
-    expect(await workerOf(host, server)).toBe("itself");
+  test("while it is worked for: what was added is taken back", async () => {
+    const { host } = await servedHost();
+    const release = await lockLeases(host);
+    const container = host.container();
+    const caller = host.start("ADD", container, host.config({ ipMasq: true }));
+    await eventually(
+      () => `links ${linksOf(container)}`,
+      () => linksOf(container).includes("eth0"),
+    );
+    caller.kill("SIGKILL");
+    await caller.exited;
+    release();
+    await eventually(
+      () => `links ${linksOf(container)}`,
+      () => linksOf(container).length === 1,
+    );
+    await host.succeed("DEL", container, host.config({ ipMasq: true }));
+    expect(host.leases()).toEqual({});
   });
 
-  test("where the server is stuck, after a while", async () => {
-    const { host, server } = await servedHost();
-    server.child.kill("SIGSTOP");
-    cleanups.push(() => server.child.kill("SIGCONT"));
-    expect(await workerOf(host, server)).toBe("itself");
+  test("before its turn comes: nothing is done", async () => {
+    const { host } = await servedHost();
+    const release = await lockLeases(host);
+    const container = host.container();
+    const first = host.succeed("ADD", container, host.config());
+    await eventually(
+      () => `links ${linksOf(container)}`,
+      () => linksOf(container).includes("eth0"),
+    );
+    const del = host.start("DEL", container, host.config());
+    // It is in the row once it waits for its answer.
+    await eventually(
+      () => "DEL is not sent",
+      async () => /^0 0x3 0x\w+ 0x18 /.test(await Bun.file(`/proc/${del.pid}/syscall`).text()),
+    );
+    del.kill("SIGKILL");
+    await del.exited;
+    release();
+    await first;
+    await host.succeed("CHECK", container, { ...host.config(), prevResult: (await first).json });
+    expect(Object.keys(host.leases())).toEqual(["10.77.0.3", "fd77::3"]);
   });
+});
 
-  test("where a newer server took the place, that one does it", async () => {
+/** A caller that is accepted and never says what it wants. */
+async function startSilent(host: CniHost): Promise<void> {
+  const silent = host.node.in(() =>
+    Bun.spawn([join(ownPlugins, "bridge")], {
+      stdin: "pipe",
+      env: { CNI_COMMAND: "STATUS", CNI_PATH: ownPlugins },
+    }),
+  );
+  later(() => silent.kill());
+  await eventually(
+    () => "the silent caller is not accepted",
+    async () => (await Bun.file(`/proc/${silent.pid}/syscall`).text()).startsWith("0 0x0 "),
+  );
+}
+
+describe("a server that ends", () => {
+  for (const end of ["SIGTERM", "SIGINT", "the end of its input"] as const) {
+    test(`by ${end} answers the calls under way and takes no more`, async () => {
+      const { host, server, socket } = await servedHost();
+      const gate = join(folder(), "gate");
+      expect(Bun.spawnSync(["mkfifo", gate]).success).toBe(true);
+      const slow = `[ "$CNI_COMMAND" = ADD ] && { echo started >"${gate}"; read go <"${gate}"; }\necho '${anAddress}'`;
+      const plugins = pluginFolder({ slow });
+      const container = host.container();
+      const call = host.succeed("ADD", container, host.config({}, { type: "slow" }), { plugins });
+      expect((await Bun.file(gate).text()).trim()).toBe("started");
+      if (end === "SIGTERM") await startSilent(host);
+      if (end === "the end of its input") server.child.stdin.end();
+      else server.child.kill(end);
+      await eventually(
+        () => `${socket} is still there`,
+        () => !existsSync(socket),
+      );
+      expect(await workerOf(host, server)).toBe("itself");
+      expect(server.child.exitCode).toBeNull();
+      writeFileSync(gate, "go\n");
+      expect((await call).status).toBe(0);
+      expect(await server.child.exited).toBe(0);
+    });
+  }
+
+  test("while a newer one listens leaves that its socket", async () => {
     const { host, server, socket } = await servedHost();
     using second = new PluginServer(host.node);
     expect(await second.ready).toBe(socket);
@@ -224,85 +273,45 @@ describe("the process does its work itself", () => {
   });
 });
 
-/** Answers in place of a server, by what it was told. */
-function impostor(
-  host: CniHost,
-  behave: (socket: Bun.Socket<{ length: number }>, length: number) => void,
-): void {
-  const path = host.node.in(() => socketPath(statSync("/proc/thread-self/ns/net", { bigint: true }).ino));
-  mkdirSync("/run/weft", { recursive: true });
-  const listener = Bun.listen<{ length: number }>({
-    unix: path,
-    socket: {
-      open: (socket) => {
-        socket.data = { length: 0 };
-      },
-      data: (socket, bytes) => {
-        socket.data.length += bytes.length;
-        if (socket.data.length >= headerSize) behave(socket, socket.data.length);
-      },
-    },
-  });
-  cleanups.push(() => {
-    listener.stop(true);
-    rmSync(path, { force: true });
-  });
-}
-
-describe("the launcher, whatever the server says", () => {
-  const lost = { code: 11, msg: expect.stringMatching(/ended before it was done/) };
-  const header = (...numbers: number[]) => Buffer.from(BigUint64Array.from(numbers.map(BigInt)).buffer);
-
-  test("an end in the middle is an error with which the runtime calls again", async () => {
-    using host = new CniHost();
-    impostor(host, (socket) => {
-      socket.write(Uint8Array.of(accepted));
-      socket.end();
+describe("a server that may not be trusted does not start", () => {
+  /** Starts one where /run is a folder of its own, prepared by a script. */
+  function start(host: CniHost, prepare: string): { status: number; stderr: string } {
+    const script = `mount -t tmpfs tmpfs /run && ${prepare} "$0" serve </dev/null`;
+    const run = ["unshare", "--mount", "sh", "-c", script, join(ownPlugins, "../weft-cni")];
+    const { exitCode, stderr } = host.node.in(() => Bun.spawnSync(run));
+    return { status: exitCode, stderr: stderr.toString() };
+  }
+  const nobody = "setpriv --reuid 65534 --regid 65534 --clear-groups";
+  const prepared: [string, string, RegExp][] = [
+    ["in a folder that all may write", "mkdir -m 777 /run/weft &&", /"\/run\/weft" can be changed by other/],
+    [
+      "in somebody else's folder",
+      "mkdir /run/weft && chown 65534 /run/weft &&",
+      /"\/run\/weft" can be changed by other/,
+    ],
+    ["as another user", `mkdir /run/weft && ${nobody}`, /"\/run\/weft" can be changed by other/],
+    ["where no folder can be made", `chmod 755 /run && ${nobody}`, /cannot make the folder .*EACCES/],
+    ["where a file is in the way", "touch /run/weft &&", /cannot make the folder .*EEXIST/],
+  ];
+  for (const [where, prepare, message] of prepared) {
+    test(where, () => {
+      const { status, stderr } = start(plainHost(), prepare);
+      expect(status).toBe(1);
+      expect(stderr).toMatch(message);
+      expect(stderr.trim().split("\n").length).toBe(1);
     });
-    const answer = await host.call("ADD", host.container(), host.config());
-    expect([answer.status, answer.json]).toEqual([1, expect.objectContaining(lost)]);
-  });
+  }
 
-  test("half an answer fails", async () => {
-    using host = new CniHost();
-    impostor(host, (socket) => {
-      socket.write(Buffer.concat([Uint8Array.of(accepted), header(0, 100, 0), Buffer.from("{}")]));
-      socket.end();
-    });
-    expect(await host.call("ADD", host.container(), host.config())).toMatchObject({
-      status: 1,
-      stdout: "{}",
-    });
-  });
-
-  test("output of any length comes out whole, with the status", async () => {
-    using host = new CniHost();
-    const long = `"${"weft".repeat(100_000)}"`;
-    impostor(host, (socket) => {
-      if (socket.data.length === Number.POSITIVE_INFINITY) return;
-      socket.data.length = Number.POSITIVE_INFINITY;
-      let rest = Buffer.concat([
-        Uint8Array.of(accepted),
-        header(7, long.length, 5),
-        Buffer.from(`${long}error`),
-      ]);
-      const send = () => {
-        rest = rest.subarray(socket.write(rest));
-        if (rest.length > 0) setTimeout(send, 1);
-      };
-      send();
-    });
-    const answer = await host.call("ADD", host.container(), host.config());
-    expect(answer).toMatchObject({ status: 7, stdout: long, stderr: "error" });
-  });
-
-  test("a refusal, or nonsense, has the process do it itself", async () => {
-    for (const byte of [0, 255]) {
-      using host = new CniHost();
-      impostor(host, (socket) => {
-        socket.write(Uint8Array.of(byte));
-      });
-      await host.succeed("ADD", host.container(), host.config());
-    }
+  test("and nobody else can connect to one, whatever its umask", async () => {
+    const host = plainHost();
+    const child = host.node.in(() =>
+      Bun.spawn(["sh", "-c", 'umask 0; exec "$0" serve', join(ownPlugins, "../weft-cni")], {
+        stdin: "pipe",
+        stdout: "pipe",
+      }),
+    );
+    later(() => child.kill());
+    await child.stdout.getReader().read();
+    expect(statSync(socketOf(host)).mode & 0o777).toBe(0o600);
   });
 });
