@@ -52,19 +52,21 @@ export async function* follow<T extends KubeObject>(
         yield { type: "LISTED", items: list.items, resourceVersion: state.version };
       }
       for await (const event of changes(client, resource, options, state)) {
-        backoff.reset();
+        // A server that ends each watch soon, even with a bookmark before, must not be asked in a circle.
+        if (event !== undefined || lasts(clock, startedAt)) backoff.reset();
         if (event !== undefined) yield event;
       }
       if (signal.aborted) return;
-      // A server that ends each watch at once must not be asked in a circle.
-      if (clock.now() - startedAt >= 1000) backoff.reset();
+      if (lasts(clock, startedAt)) backoff.reset();
       else await pause(clock, backoff, signal);
     } catch (error) {
       if (signal.aborted || isClientClosed(error)) return;
+      // That a version is too old is what a watch is told now and then; a list has none.
+      const tooOld = isGone(error) && state.version !== undefined;
       if (!canResume(error, backoff.failures)) state.version = undefined;
       // A quiet server without bookmarks looks like a dead connection; a new one will tell which it was.
       const quiet = state.open && isUnreachable(error) && error.silent;
-      if (!isGone(error) && !quiet) options.onInterrupted?.(error);
+      if (!tooOld && !quiet) options.onInterrupted?.(error);
       await pause(clock, backoff, signal);
     }
   }
@@ -75,6 +77,11 @@ interface FollowState {
   version: string | undefined;
   /** The server has accepted the last watch. */
   open: boolean;
+}
+
+/** True for what has gone on for long enough to be called a success. */
+function lasts(clock: Clock, startedAt: number): boolean {
+  return clock.now() - startedAt >= 1000;
 }
 
 /** What was seen so far is a place to go on from, unless the server keeps saying no to it. */
