@@ -17,6 +17,7 @@ import { judgePodCidrs } from "../cni/pod-cidrs.ts";
 import { preflight } from "../cni/preflight.ts";
 import { PluginServer, removeServerSocket } from "../cni/server.ts";
 import type { AgentContext, Feature } from "../feature.ts";
+import { checkBridgeName, checkIsNode, inFolder } from "../machine.ts";
 import { onNodes } from "../nodes.ts";
 import { aborted, checkInterval, repeat } from "../timing.ts";
 
@@ -46,13 +47,13 @@ export const cniConfig: Feature = {
       async () => {
         if (!tried) preflight(config.clusterCidrs.map(({ family }) => family));
         tried = true;
-        const installed = await plugins.ensure();
+        const installed = await inFolder("--cni-bin-dir", config.cniBinDir, () => plugins.ensure());
         if (installed > 0) log.info("Installed the plugins", { folder: config.cniBinDir, files: installed });
         if (signal.aborted) return;
         await server.ensure();
         const cidrs = podCidrsOrWait(context);
         if (typeof cidrs === "string") report("starting", cidrs);
-        else writeConflist(context, cidrs);
+        else await inFolder("--cni-conf-dir", config.cniConfDir, () => writeConflist(context, cidrs));
       },
       { clock, signal, onError: (error) => report("failing", explain(error)) },
     );
@@ -68,7 +69,7 @@ export const cniConfig: Feature = {
     repeat(context, checkInterval, loop.triggered);
     await aborted(signal);
     for (const stop of stops) stop();
-    await server.stop();
+    await server.close();
   },
 
   async cleanup({ config, kernel, log }) {
@@ -97,6 +98,9 @@ function podCidrsOrWait(context: AgentContext): Prefix[] | string {
     .list()
     .map(({ address, link }) => ({ link: names.get(link) ?? "", prefix: address }))
     .filter(({ link }) => link !== config.bridge);
+  checkBridgeName(config.bridge, kernel.rtnl.links.find(config.bridge));
+  const node = nodes.get({ name: nodeName });
+  if (node !== undefined) checkIsNode(node, links);
   const { clusterCidrs } = config;
   const cidrs = judgePodCidrs({ nodeName, nodes: nodes.list(), clusterCidrs, links });
   if (typeof cidrs === "string") return cidrs;
