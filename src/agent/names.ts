@@ -127,7 +127,6 @@ export class NameMemory {
       await rename(temporary, this.#path);
       this.#problem = "";
     } catch (error) {
-      rmSync(temporary, { force: true });
       const problem = explain(error);
       if (problem === this.#problem) return;
       this.#problem = problem;

@@ -381,6 +381,27 @@ describe("where upstreams come from", () => {
     expect(addresses()).toEqual(["192.0.2.54:53"]);
   });
 
+  test("a file that is not there is told once, and again when it was there in between", () => {
+    const folder = mkdtempSync(join(tmpdir(), "weft-dns-"));
+    cleanups.push(() => rmSync(folder, { recursive: true }));
+    const missing = join(folder, "missing.conf");
+    const lines: string[] = [];
+    const log = createLog({ write: (line) => lines.push(line) });
+    const forwarder = new Forwarder({ resolvConf: missing }, createMetrics(), log);
+    const load = () => forwarder.excludeOwn([]);
+    load();
+    load();
+    expect(lines).toEqual([expect.stringContaining("Cannot read the file of nameservers")]);
+    writeFileSync(missing, "nameserver 192.0.2.53\n");
+    load();
+    rmSync(missing);
+    load();
+    load();
+    expect(lines).toHaveLength(2);
+    // What was read before stays in use.
+    expect(forwarder.upstreams.map(String)).toEqual(["192.0.2.53:53"]);
+  });
+
   test("the parts of resolv.conf that name servers", () => {
     const text = [
       "# nameserver 192.0.2.1",

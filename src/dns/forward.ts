@@ -51,6 +51,8 @@ export class Forwarder {
   #own: readonly Endpoint[] = [];
   #checkedAt = 0;
   #fileVersion = "";
+  /** Why the file could not be read, told once. */
+  #problem = "";
 
   /** @throws InvalidInput for an upstream that is no address, or a policy that does not exist */
   constructor(options: ForwardOptions, metrics: DnsMetrics, log: Log = silentLog) {
@@ -196,9 +198,18 @@ export class Forwarder {
         if (version === this.#fileVersion) return;
         for (const address of parseResolvConf(readFileSync(file, "utf8"))) wanted.push({ address, port: 53 });
         this.#fileVersion = version;
+        this.#problem = "";
       } catch (error) {
         // What was read before stays in use.
-        this.#log.warn("Cannot read the file of nameservers", { file, error: explain(error) });
+        const problem = explain(error);
+        if (problem !== this.#problem) {
+          this.#log.warn("Cannot read the file of nameservers", {
+            file,
+            error: problem,
+            effect: "names outside the cluster may not be found",
+          });
+        }
+        this.#problem = problem;
         if (this.#upstreams.length > 0) return;
       }
     }

@@ -146,6 +146,62 @@ describe("podCIDRs that cannot work", () => {
   });
 });
 
+describe("what cannot work on this machine is named, and nothing is promised", () => {
+  const cases: [string, Record<string, string>, RegExp][] = [
+    [
+      "another machine's name",
+      { node: "node-2" },
+      /node "node-2" has 172\.30\.0\.12, and no link of this machine has\. Give --node /,
+    ],
+    [
+      "a bridge that is something else",
+      { bridge: "eth0" },
+      /--bridge: "eth0" is a link of kind "veth" on this machine, not a bridge\. Choose /,
+    ],
+    [
+      "a folder that cannot be made",
+      { "cni-conf-dir": "/proc/weft" },
+      /--cni-conf-dir: "\/proc\/weft" cannot be written to \(ENOENT: no such file or directory\)\. Name /,
+    ],
+    [
+      "a file for a folder",
+      { "cni-bin-dir": "/dev/null" },
+      /--cni-bin-dir: "\/dev\/null" cannot be written to \((EEXIST|ENOTDIR): [^)]*\)\. Name /,
+    ],
+  ];
+  for (const [what, options, message] of cases) {
+    kernelTest(what, async () => {
+      await cluster.node("node-1", podCIDRs, node.addresses);
+      await cluster.node("node-2", ["10.244.2.0/24"], ["172.30.0.12"]);
+      agent = cluster.agent(node, "node-1", options).start();
+      await waits(message);
+      // The rest works, and the one line is not repeated.
+      await agent.says(/\[\+\] services: ready/);
+      expect(agent.log().filter(({ message: said }) => message.test(said))).toHaveLength(1);
+    });
+  }
+
+  kernelTest("a folder that is mounted read-only", async () => {
+    await cluster.node("node-1", podCIDRs, node.addresses);
+    mkdirSync(agent.confDir, { recursive: true });
+    const script = `mount --bind ${agent.confDir} ${agent.confDir} && mount -o remount,bind,ro ${agent.confDir} && exec "$@"`;
+    agent.start({}, ["unshare", "-m", "sh", "-c", script, "sh"]);
+    await waits(/--cni-conf-dir: "[^"]*" cannot be written to \(EROFS: read-only file system\)\. Name /);
+  });
+
+  kernelTest("names, of which a folder that is read-only cannot keep any", async () => {
+    await cluster.node("node-1", podCIDRs, node.addresses);
+    mkdirSync(agent.stateDir, { recursive: true });
+    const script = `mount --bind ${agent.stateDir} ${agent.stateDir} && mount -o remount,bind,ro ${agent.stateDir} && exec "$@"`;
+    agent.start({}, ["unshare", "-m", "sh", "-c", script, "sh"]);
+    await until(
+      () => "it does not say so",
+      () => agent.log().find(({ message }) => message.startsWith("Cannot write down names")),
+    );
+    await agent.isReady();
+  });
+});
+
 kernelTest("another node that cannot be reached does not keep this one from carrying pods", async () => {
   await cluster.node("node-1", podCIDRs, node.addresses);
   await cluster.node("node-2", ["10.244.2.0/24"], ["192.0.2.1"]);

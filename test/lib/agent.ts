@@ -309,12 +309,12 @@ export class Agent {
     return this.#process.pid;
   }
 
-  /** Starts the process; again, where it was stopped. */
-  start(env: Record<string, string> = {}): this {
+  /** Starts the process, by another command where one is given; again, where it was stopped. */
+  start(env: Record<string, string> = {}, by: readonly string[] = []): this {
     const output = openSync(this.logFile, "a");
     try {
       this.#process = this.host.in(() =>
-        Bun.spawn([this.#program, "agent", ...this.args], {
+        Bun.spawn([...by, this.#program, "agent", ...this.args], {
           env: { ...process.env, ...env },
           stdin: "ignore",
           stdout: output,
