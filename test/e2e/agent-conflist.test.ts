@@ -146,6 +146,35 @@ describe("podCIDRs that cannot work", () => {
   });
 });
 
+kernelTest("a node that is registered again with other podCIDRs gets pods of those", async () => {
+  await cluster.node("node-1", podCIDRs, node.addresses);
+  agent.start();
+  await agent.isReady();
+  const pods = [new Namespace("old"), new Namespace("new")] as const;
+  try {
+    agent.attach(pods[0]);
+    const before = readFileSync(agent.conflist, "utf8");
+    const masquerade = () => node.output("nft", "list", "set", "inet", "weft", "masquerade-pods4");
+    await cluster.client.delete(resources.nodes, { name: "node-1" });
+    await agent.says(/cni-config: starting \(waiting for the Node object/);
+    // Until then its pods are served as they were.
+    expect(readFileSync(agent.conflist, "utf8")).toBe(before);
+    expect(masquerade()).toContain("10.244.1.0/24");
+    await cluster.node("node-1", ["10.244.7.0/24", "fd00:10:244:7::/64"], node.addresses);
+    await agent.says(/cni-config: ready \(.* with 10\.244\.7\.0\/24 and fd00:10:244:7::\/64/);
+    expect(masquerade()).toContain("10.244.7.0/24");
+    expect(agent.attach(pods[1])).toEqual(["10.244.7.2", "fd00:10:244:7::2"]);
+    for (const gateway of ["10.244.7.1", "fd00:10:244:7::1"]) {
+      const { exitCode } = pods[1].in(() => Bun.spawnSync(["ping", "-c1", "-W2", gateway]));
+      expect([gateway, exitCode]).toEqual([gateway, 0]);
+    }
+    for (const pod of pods) agent.detach(pod);
+    expect(node.kernel.rtnl.links.list({ master: "weft0" })).toEqual([]);
+  } finally {
+    for (const pod of pods) pod.close();
+  }
+});
+
 describe("what cannot work on this machine is named, and nothing is promised", () => {
   const cases: [string, Record<string, string>, RegExp][] = [
     [

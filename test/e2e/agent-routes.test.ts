@@ -187,3 +187,24 @@ describe.each([4, 6] as const)("in a cluster of IPv%i alone", (family) => {
     await routesBecome();
   });
 });
+
+kernelTest("a machine on which IPv6 is switched off carries IPv4 with the default settings", async () => {
+  await begin([4]);
+  for (const link of ["all", "default", "lo"]) {
+    node.kernel.sysctl.write(`net.ipv6.conf.${link}.disable_ipv6`, 1);
+  }
+  await addNode(1);
+  await addNode(2);
+  agent.start();
+  await agent.isReady();
+  expect((await agent.ready())?.body).toContain(
+    "[+] dns: ready (answers at 10.96.0.10, as IPv6 is disabled on this machine)",
+  );
+  await routesBecome(to(2)[0] as string);
+  const pod = new Namespace("pod");
+  try {
+    expect(agent.attach(pod)).toEqual(["10.244.1.2"]);
+  } finally {
+    pod.close();
+  }
+});

@@ -17,6 +17,8 @@ export function conflist(config: AgentConfig, podCidrs: readonly Prefix[], mtu: 
         bridge: config.bridge,
         mtu,
         isDefaultGateway: true,
+        // A node that is registered again may have other podCIDRs: the bridge, which is Weft's, gets their gateway.
+        forceAddress: true,
         hairpinMode: true,
         ipMasq: false,
         ipam: {

@@ -53,13 +53,14 @@ export const dns: Feature = {
     const loop = new ReconcileLoop(
       async () => {
         if (names.are === "unknown") return;
+        const { usable, left } = usableAddresses(kernel, config.clusterDns);
         removeAddresses(kernel, (address) => isOwn(address) && !isOneOf(config.clusterDns, address));
         const failures: unknown[] = [];
-        for (const address of config.clusterDns) {
+        for (const address of usable) {
           await serve(kernel, server, address).catch((error) => failures.push(error));
         }
         if (failures.length > 0) throw failures[0];
-        const answers = `answers at ${config.clusterDns.join(" and ")}`;
+        const answers = `answers at ${usable.join(" and ")}${left}`;
         if (names.are === "current") report("ready", answers);
         else
           report("degraded", `${answers} by what was known at ${names.at}, as the API server is not heard`);
@@ -101,6 +102,22 @@ const isOwn = ({ protocol }: Address) => protocol === RTPROT_WEFT;
 
 const isOneOf = (addresses: readonly Ip[], { address }: Address) =>
   addresses.some((each) => each.equals(address.ip));
+
+/** The addresses of families that this machine has: no pod of it could ask at the others. All, where it has none of them. */
+function usableAddresses(
+  { sysctl }: Kernel,
+  addresses: readonly Ip[],
+): { usable: readonly Ip[]; left: string } {
+  const four = addresses.filter(({ family }) => family === 4);
+  const all = { usable: addresses, left: "" };
+  if (four.length === 0 || four.length === addresses.length) return all;
+  try {
+    if (sysctl.read(`net.ipv6.conf.${link}.disable_ipv6`) === "0") return all;
+  } catch (error) {
+    if (!isNotFound(error)) throw error;
+  }
+  return { usable: four, left: ", as IPv6 is disabled on this machine" };
+}
 
 /** Takes an address, and answers there. Does nothing where it is so already. */
 async function serve({ rtnl }: Kernel, server: DnsServer, address: Ip): Promise<void> {

@@ -23,13 +23,17 @@ export const masquerade: Feature = {
       () => {
         if (!nodes.hasSynced) return;
         const pods = podPrefixes(nodes.get({ name: nodeName }));
+        if (pods.length === 0) {
+          // What is there stays: the pods of a node that is registered again go on.
+          report("starting", `waiting for the podCIDRs of node "${nodeName}"`);
+          return;
+        }
         const operations =
           driver.update(pods, exceptions(context, nodes.list())) + (check ? driver.check() : 0);
         check = false;
         written += operations;
         if (operations > 0) log.info("Masquerade written", { pods: pods.join(",") });
-        if (pods.length > 0) report("ready", `pods in ${pods.join(" and ")} leave with the node's address`);
-        else report("starting", `waiting for the podCIDRs of node "${nodeName}"`);
+        report("ready", `pods in ${pods.join(" and ")} leave with the node's address`);
       },
       { clock, signal, onError: (error) => report("failing", explain(error)) },
     );

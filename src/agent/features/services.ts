@@ -1,6 +1,7 @@
 import { keyOf } from "../../kube/types.ts";
 import { sleep } from "../../lib/clock.ts";
 import { explain } from "../../lib/errors.ts";
+import type { Prefix } from "../../lib/prefix.ts";
 import { KernelError } from "../../linux/errors.ts";
 import { ReconcileLoop } from "../../reconcile/loop.ts";
 import { removeServices, ServicesDriver } from "../../services/driver.ts";
@@ -99,9 +100,12 @@ function follow(
   const { config, informers, nodeName } = context;
   const nodes = informers.nodes();
   let seen = "";
+  let pods: readonly Prefix[] = [];
   const setNode = () => {
     const node = nodes.get({ name: nodeName });
-    const pods = podPrefixes(node);
+    const prefixes = podPrefixes(node);
+    // A node that is registered again has its pods all the while.
+    if (prefixes.length > 0) pods = prefixes;
     const addresses = nodeAddresses(node);
     const zone = node?.metadata.labels?.[ZONE];
     const now = JSON.stringify([pods, addresses, zone]);
