@@ -29,6 +29,7 @@ import { ApiConnection } from "./connection.ts";
 import type { AgentContext, AgentInformers, Feature, FeatureState } from "./feature.ts";
 import { startHealth } from "./health.ts";
 import { lockNetns } from "./lock.ts";
+import { requireRights } from "./rights.ts";
 import { repeat } from "./timing.ts";
 import { trimNamespace, trimNode, trimPod, trimService, trimSlice } from "./trim.ts";
 
@@ -47,6 +48,7 @@ export interface AgentOptions {
  */
 export async function runAgent(options: AgentOptions): Promise<void> {
   const { config, features, log, nodeName, signal } = options;
+  requireRights();
   lockNetns("then start this one");
   const metrics = new Metrics();
   const board = new StateBoard(features, log);
@@ -140,6 +142,7 @@ export async function cleanupAgent(
   config: AgentConfig,
   log: Log,
 ): Promise<boolean> {
+  requireRights();
   lockNetns("then clean up again");
   const kernel: Kernel = openKernel();
   let clean = true;

@@ -227,6 +227,30 @@ describe("forwards the rest to a server in another namespace", () => {
   });
 });
 
+kernelTest("an agent without DNS leaves its address to a Service of the cluster", async () => {
+  const dns = service("kube-dns", ["10.96.0.10"], ["dns/53/UDP"]);
+  await cluster.client.create(resources.services, dns);
+  await cluster.client.create(
+    resources.endpointSlices,
+    slice("d", "kube-dns", ["10.244.1.9"], ["dns/53/UDP"]),
+  );
+  const leads = () => node.output("nft", "list", "map", "inet", "weft", "services-endpoints4");
+  const entry = "10.96.0.10 . udp . 53 . 0x00000000 : 10.244.1.9 . 53";
+  expect(leads()).not.toContain(entry);
+  await agent.stop();
+  const other = cluster.agent(node, "node-1", { features: "routes,masquerade,services" }).start();
+  try {
+    await other.isReady();
+    expect(leads()).toContain(entry);
+  } finally {
+    await other.stop();
+    await cluster.client.delete(resources.services, { namespace: "default", name: "kube-dns" });
+    agent.start();
+    await agent.isReady();
+  }
+  expect(leads()).not.toContain(entry);
+});
+
 describe("keeps its addresses", () => {
   kernelTest("they come back when somebody removes them", async () => {
     node.output("ip", "address", "del", "10.96.0.10/32", "dev", "lo");

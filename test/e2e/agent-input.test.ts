@@ -148,6 +148,18 @@ describe("refuses with one line that names the option, the value and the remedy"
     expect(status).toBe(failure);
   });
 
+  kernelTest("no right to change the network", () => {
+    const kubeconfig = join(cluster.dir, "kubeconfig");
+    for (const args of [["--node", "node-1", "--kubeconfig", kubeconfig], ["cleanup"]]) {
+      const user = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"];
+      const { status, stderr } = node.run([...user, weft, "agent", ...args]);
+      expect(stderr).toMatch(
+        /^weft agent may not change this machine's network \(CAP_NET_ADMIN\)\. Run [^\n]*\n$/,
+      );
+      expect(status).toBe(failure);
+    }
+  });
+
   kernelTest("a port in use", () => {
     const taken = node.in(() => Bun.listen({ hostname: "127.0.0.1", port: 9119, socket: { data() {} } }));
     try {

@@ -63,6 +63,7 @@ class Agent {
       },
       report: (state: FeatureState["state"], message: string) => void this.reports.push({ state, message }),
       rest: () => {},
+      states: () => new Map(),
     } as unknown as AgentContext;
     this.#running = [services.run(context), masquerade.run(context)];
   }

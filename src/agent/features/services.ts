@@ -116,7 +116,8 @@ function follow(
       {
         reserved: [...config.clusterCidrs, ...config.serviceCidrs],
         nodeAddresses: addresses,
-        dnsAddresses: config.clusterDns,
+        // Without the feature, DNS is a Service of the cluster like any other.
+        dnsAddresses: context.states().has("dns") ? config.clusterDns : [],
       },
     );
     driver.setPrefixes(pods, config.serviceCidrs);
