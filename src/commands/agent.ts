@@ -135,6 +135,8 @@ async function run(args: string[]): Promise<number> {
   const nodeName = dnsName("node", options.node);
   const abort = new AbortController();
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => abort.abort());
+  // Whoever reads the log may go away; the network is not to go with them.
+  process.stderr.on("error", () => {});
   const { runAgent } = await import("../agent/agent.ts");
   const { loadClientConfig } = await import("../kube/config.ts");
   const client = await loadClientConfig(

@@ -1,8 +1,8 @@
 /** What the agent says to input that it cannot use, and what it shows of itself over HTTP. */
 import { afterAll, beforeAll, describe, expect } from "bun:test";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Agent, type Host, TestCluster, weft } from "../lib/agent.ts";
+import { type Agent, eventually, type Host, TestCluster, until, weft } from "../lib/agent.ts";
 import { needs, testWith } from "../lib/needs.ts";
 import { parsePrometheus } from "../lib/prometheus.ts";
 
@@ -203,4 +203,25 @@ describe("shows itself", () => {
       await agent.stop();
     });
   }
+
+  kernelTest("also when nobody reads its log any more", async () => {
+    const agent: Agent = cluster.agent(node, "node-1");
+    agent.start({}, ["sh", "-c", 'exec 3>"$0"; exec "$@" 2>&1 | head -n 1 >&3', agent.logFile]);
+    const pid = await until(
+      () => "it does not listen",
+      async () => {
+        const { body } = (await agent.ready()) ?? {};
+        return body?.startsWith("ok") ? Number(listener(":9119")) : undefined;
+      },
+    );
+    expect(readFileSync(agent.logFile, "utf8").split("\n")).toHaveLength(2);
+    process.kill(pid, "SIGTERM");
+    await eventually(
+      () => "it does not end",
+      async () => (await agent.ready()) === undefined,
+    );
+  });
 });
+
+/** The process id of who listens at a port of the node. */
+const listener = (port: string) => /pid=([0-9]+)/.exec(node.output("ss", "-Hltnp", `sport = ${port}`))?.[1];
