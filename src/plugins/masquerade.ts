@@ -66,7 +66,10 @@ export async function removeMasquerade(
   sweepMasquerade(open, (element) => element.comment === comment);
 }
 
-/** Removes the attachment's own elements. True where a chain may be unused now. */
+/**
+ * Removes the attachment's own elements. True where a chain may be unused now, also because a DEL before was killed
+ * in the middle.
+ */
 function removeElements(open: Disposable[], attachment: Attachment, ips: readonly Ip[]): boolean {
   const nft = new LeanNft(tableName);
   open.push(nft);
@@ -79,7 +82,7 @@ function removeElements(open: Disposable[], attachment: Attachment, ips: readonl
     own.push(keyOf(ip));
     if (element.chain !== undefined) chains.add(element.chain);
   }
-  if (own.length === 0) return false;
+  if (own.length === 0) return true;
   try {
     nft.delete(own);
   } catch (error) {

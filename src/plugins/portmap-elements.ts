@@ -30,6 +30,11 @@ export function groupOf({ conditions }: PortmapConfig): PortmapGroup {
   return { suffix: `-${new Bun.CryptoHasher("sha256").update(text).digest("hex").slice(0, 8)}` };
 }
 
+/** The chain that all connections to mapped ports go through. */
+export function mainChainName({ suffix }: PortmapGroup): string {
+  return `portmap${suffix}`;
+}
+
 /** The map for mappings of a family, at one address of the host or at all. */
 export function dnatMapName(family: 4 | 6, byAddress: boolean, { suffix }: PortmapGroup): string {
   return `portmap${byAddress ? "-ip" : ""}${family}${suffix}`;

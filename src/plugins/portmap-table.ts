@@ -22,7 +22,14 @@ import { type Chain, type Element, Nftables, type NftMap, Transaction } from "..
 import { sweep, table } from "./nft-table.ts";
 import { parseConditions } from "./portmap-conditions.ts";
 import type { PortmapConfig } from "./portmap-config.ts";
-import { dnatMapName, groupOf, type PortmapGroup, snatChainName, snatMapName } from "./portmap-elements.ts";
+import {
+  dnatMapName,
+  groupOf,
+  mainChainName,
+  type PortmapGroup,
+  snatChainName,
+  snatMapName,
+} from "./portmap-elements.ts";
 
 /*
  * The structure around the elements of portmap-elements.ts, and what looks through all of them.
@@ -94,7 +101,7 @@ function setChain(transaction: Transaction, chain: Chain, rules: readonly (reado
 }
 
 function addDispatch(transaction: Transaction, config: PortmapConfig, group: PortmapGroup): void {
-  const main = `portmap${group.suffix}`;
+  const main = mainChainName(group);
   const rules: Statement[][] = [];
   for (const family of families) {
     const keys: [boolean, Key][] = [

@@ -16,7 +16,14 @@ import {
   portmapKeys,
   udp,
 } from "./portmap-config.ts";
-import { elementsFor, keysFor, snatChainName, snatNetwork } from "./portmap-elements.ts";
+import {
+  elementsFor,
+  groupOf,
+  keysFor,
+  mainChainName,
+  snatChainName,
+  snatNetwork,
+} from "./portmap-elements.ts";
 
 /** How many rules a chain of {@link snatChainName} has at most. */
 const rulesOfSnatChain = 2;
@@ -50,12 +57,15 @@ export const portmap: Plugin = {
     await closingLate(async (open) => {
       const nft = new LeanNft(tableName);
       open.push(nft);
-      // What the runtime forgot to say is found by the comment, unless nobody has mapped a port.
-      const isForgotten = config.mappings.length === 0 && nft.chainUse("portmap") !== undefined;
       const chains = removeElements(nft, config, comment);
       if (chains !== undefined && hasUdp(config)) await forgetFlows(config);
-      const isUnused = chains?.every((chain) => (nft.chainUse(chain) ?? 0) <= rulesOfSnatChain) ?? false;
-      if (!isForgotten && !isUnused) return;
+      // What the runtime forgot to say is found by the comment, and what a DEL left that was killed is done away with,
+      // unless nobody has mapped a port.
+      const mayBeLeft =
+        chains === undefined
+          ? nft.chainUse(mainChainName(groupOf(config))) !== undefined
+          : chains.every((chain) => (nft.chainUse(chain) ?? 0) <= rulesOfSnatChain);
+      if (!mayBeLeft) return;
       const { sweepPortmap } = await import("./portmap-table.ts");
       sweepPortmap(open, (element) => element.comment === comment);
     });

@@ -136,6 +136,16 @@ test("DEL finds masquerading by its mark when the leases are lost", async () => 
   expect(host.node.kernel.nft.tables()).toEqual([]);
 });
 
+test("DEL does away with what one before left that was killed when its elements were gone", async () => {
+  using host = new CniHost();
+  const container = host.container();
+  const config = host.config({ ipMasq: true });
+  await host.succeed("ADD", container, config);
+  host.node.nft("flush map inet weft-cni masquerade4; flush map inet weft-cni masquerade6");
+  await host.succeed("DEL", container, config);
+  expect(host.node.kernel.nft.tables()).toEqual([]);
+});
+
 test("DEL of a container that was never added is no error and makes nothing", async () => {
   using host = new CniHost();
   const blue = host.container();

@@ -243,6 +243,17 @@ test("DEL removes a container's own mappings, with or without the runtime's help
   expect(host.node.kernel.nft.tables()).toEqual([]);
 });
 
+test("DEL does away with what one before left that was killed when its elements were gone", async () => {
+  for (const more of [{}, { conditionsV4: ["-d", "192.0.2.0/24"] }]) {
+    using host = new CniHost();
+    const blue = await Mapped.make(host, "blue", [web], more);
+    const { sets } = host.node.kernel.nft.dump({ family: "inet", name: "weft-cni" });
+    host.node.nft(sets.map(({ name }) => `flush map inet weft-cni ${name}`).join(";"));
+    await blue.call("DEL");
+    expect(host.node.kernel.nft.tables()).toEqual([]);
+  }
+});
+
 test("the latest container has a port; DEL of an earlier one does not take it away", async () => {
   using host = new CniHost();
   const blue = await Mapped.make(host, "blue", [web]);
