@@ -11,6 +11,8 @@
  * of which the server is a process, so that both are always of one version: the server refuses whoever is not.
  */
 
+import { runDir } from "../plugins/names.ts";
+
 /** "weft-cni", as it lies in memory. */
 export const magic = new TextEncoder().encode("weft-cni");
 
@@ -32,18 +34,10 @@ export const longestStrings = 1024 * 1024;
 /** What is read and written at once. Bytes. */
 export const pieceSize = 64 * 1024;
 
-/**
- * Set in the environment of what the server starts for a call. A plugin of ours that is called with it does its work
- * itself: in the server it would wait for the call for which it is needed.
- */
-export const servedVariable = "WEFT_CNI_SERVED";
-
 export const accepted = 0x59;
 export const answerHeaderSize = 24;
 
-/** The folder of the sockets; nobody else may enter it. */
-export const socketDir = "/run/weft";
-const prefix = `${socketDir}/cni-`;
+const prefix = `${runDir}/cni-`;
 const suffix = ".sock";
 const digits = 10;
 

@@ -3,16 +3,19 @@ import { dirname, normalize } from "node:path";
 import type { Socket } from "bun";
 import { runPlugin } from "../cni/skeleton.ts";
 import { InvalidInput, WeftError } from "../lib/errors.ts";
+import { isErrno } from "../linux/errors.ts";
+import * as ffi from "../linux/ffi.ts";
 import { keepSockets } from "../linux/lean/socket.ts";
 import { releaseCode } from "../linux/memory.ts";
 import { isOwnNetns, ownBuiltin } from "../plugins/host.ts";
 import { loadPlugin } from "../plugins/load.ts";
 import { isPluginName, type PluginName } from "../plugins/names.ts";
+import { attachmentIn, servedVariable, Turns } from "../plugins/turns.ts";
 import { waitFor } from "../plugins/wait.ts";
 import { type Caller, Incoming, Input } from "./call.ts";
 import { Calls } from "./calls.ts";
 import { PairDeletions } from "./deletions.ts";
-import { accepted, answerHeaderSize, identities, servedVariable, socketPath } from "./protocol.ts";
+import { accepted, answerHeaderSize, identities, socketPath } from "./protocol.ts";
 
 /** A server of plugin calls; see {@link startServer}. */
 export interface Server {
@@ -35,6 +38,8 @@ interface Connection {
   readonly gone: AbortController;
 }
 
+const MSG_PEEK = 0x2;
+const MSG_DONTWAIT = 0x40;
 /** How long a closing server waits for callers that neither go on nor hang up. Milliseconds. */
 const stragglers = 1000;
 /** After so long without a call, what is not needed for waiting is let go. Milliseconds. */
@@ -43,13 +48,15 @@ const idleAfter = 10_000;
 /**
  * Does the work of plugins' processes that are started in this network namespace, for as long as this process lives:
  * one engine that is warm instead of one start for each call. Each call is answered as the process would have: runPlugin
- * does both. Calls for one attachment go one after the other, as a runtime makes them, even where it gave one up.
+ * does both. Calls for one attachment go one after the other, as a runtime makes them, even where it gave one up; see
+ * plugins/turns.ts.
  */
 export function startServer(): Server {
   const path = socketPath(statSync("/proc/self/ns/net", { bigint: true }).ino);
-  const serving = new Serving(identities.map(identityOf));
+  const own = identities.map(identityOf);
   keepSockets();
   makeFolder(dirname(path));
+  const serving = new Serving(own);
   // Put in place of an older server's, or a dead one's, at once.
   const draft = `${path}.${process.pid}`;
   rmSync(draft, { force: true });
@@ -119,6 +126,7 @@ function safeIdentity(path: string): string | undefined {
 class Serving {
   readonly #own: readonly string[];
   readonly #calls = new Calls(() => this.#rest());
+  readonly #turns = new Turns();
   readonly #deletions = new PairDeletions();
   /** Those that are accepted. */
   readonly #open = new Set<Socket<Connection>>();
@@ -164,16 +172,23 @@ class Serving {
       if (piece.length > 0 && !input.isTooLong) continue;
       connection.isHeard = true;
       clearTimeout(this.#idle);
-      this.#calls.add(attachmentOf(connection.call.caller), () => this.#answer(socket));
+      const attachment = attachmentIn(connection.call.caller.env);
+      this.#calls.add(attachment, () => this.#answer(socket, attachment));
       return;
     }
   }
 
   /** A caller that was killed before its turn came has done nothing, here too. */
-  async #answer(socket: Socket<Connection>): Promise<void> {
-    if (socket.data.gone.signal.aborted) return;
+  async #answer(socket: Socket<Connection>, attachment: string | undefined): Promise<void> {
+    const { signal } = socket.data.gone;
     try {
-      socket.data.rest = await this.#run(socket.data);
+      if (attachment !== undefined && !(await this.#turns.take(attachment, signal))) return;
+      try {
+        if (hasHungUp(socket)) return;
+        socket.data.rest = await this.#run(socket.data);
+      } finally {
+        if (attachment !== undefined) this.#turns.leave(attachment);
+      }
       flush(socket);
     } catch (error) {
       console.error(error);
@@ -200,7 +215,7 @@ class Serving {
         signal,
       });
     const status = await run({});
-    // Nobody knows of what was added. The runtime's DEL may be over: made by its own process where this one was slow.
+    // Nobody knows of what was added.
     if (signal.aborted && status === 0 && caller.env.CNI_COMMAND === "ADD") await run({ CNI_COMMAND: "DEL" });
     return answer(status, stdout, stderr);
   }
@@ -246,17 +261,24 @@ function isOfProcess(path: string): boolean {
   return !path.startsWith("/") || /^\/(proc\/(thread-)?self|dev\/(fd|std\w+))(\/|$)/.test(normalize(path));
 }
 
-/** Which calls belong in a row. GC and STATUS are nobody's. */
-function attachmentOf({ env: { CNI_CONTAINERID = "", CNI_IFNAME = "" } }: Caller): string | undefined {
-  return CNI_CONTAINERID === "" ? undefined : `${CNI_CONTAINERID}/${CNI_IFNAME}`;
-}
-
 function answer(status: number, stdout: string, stderr: string): Uint8Array {
   const [out, error] = [Buffer.from(stdout), Buffer.from(stderr)];
   const header = Buffer.alloc(answerHeaderSize);
   for (const [i, number] of [status, out.length, error.length].entries())
     header.writeBigUInt64LE(BigInt(number), i * 8);
   return Buffer.concat([header, out, error]);
+}
+
+/** Asks the kernel: that the caller has gone can be known before it is told. */
+function hasHungUp(socket: Socket<Connection>): boolean {
+  // Bun has it, its types do not.
+  const { fd } = socket as unknown as { fd: number };
+  if (fd < 0) return true;
+  try {
+    return ffi.recv(fd, new Uint8Array(1), MSG_PEEK | MSG_DONTWAIT) === 0;
+  } catch (error) {
+    return !isErrno(error, "EAGAIN");
+  }
 }
 
 /** Sends as much of the answer as goes; the rest when there is room again. */

@@ -46,6 +46,7 @@ const loadMore = () =>
     chroot: { args: [pointer], returns: int },
     execve: { args: [pointer, pointer, pointer], returns: int },
     madvise: { args: [size, size, int], returns: int },
+    fcntl: { args: [int, int, pointer], returns: int },
   }).symbols;
 
 let loaded: ReturnType<typeof loadMore> | undefined;
@@ -221,6 +222,11 @@ export function ioctlValue(fd: number, request: number, value: number, operation
 /** flock(2): LOCK_SH 1, LOCK_EX 2, LOCK_NB 4, LOCK_UN 8. Waits unless LOCK_NB is given. */
 export function flock(fd: number, operation: number): void {
   checkRestarting(() => libc.flock(fd, operation), "lock", `descriptor ${fd}`);
+}
+
+/** fcntl(2) with a buffer, such as the struct flock of a lock. */
+export function fcntl(fd: number, command: number, argument: Uint8Array, operation: string): void {
+  check(more().fcntl(fd, command, argument), operation, `descriptor ${fd}`);
 }
 
 /** prctl(2) with integer arguments. */

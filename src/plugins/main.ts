@@ -4,9 +4,11 @@ import { readDescriptor, writeDescriptor } from "../linux/lean/files.ts";
 import { isOwnNetns, ownBuiltin } from "./host.ts";
 import { loadPlugin } from "./load.ts";
 import type { PluginName } from "./names.ts";
+import { waitForTurn } from "./turns.ts";
 
 /** Runs a plugin as this process; resolves to its exit status. */
 export async function main(name: PluginName): Promise<number> {
+  await waitForTurn(process.env);
   return await runPlugin(loadPlugin(name), {
     env: process.env,
     readStdin: () => readDescriptor(0, longestConfig),

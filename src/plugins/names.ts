@@ -1,6 +1,9 @@
 /** The plugins that `weft-cni` is: each name is a link to the executable. Sorted. */
 export const pluginNames = ["bridge", "host-local", "loopback", "portmap"] as const;
 
+/** Where processes of this boot meet: the sockets of the plugins' servers, and who has which turn. */
+export const runDir = "/run/weft";
+
 /** The name of one of Weft's own plugins. */
 export type PluginName = (typeof pluginNames)[number];
 

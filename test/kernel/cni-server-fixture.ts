@@ -28,6 +28,9 @@ export function folder(): string {
 /** A host without a server. */
 export function plainHost(): CniHost {
   const host = new CniHost();
+  const socket = socketOf(host);
+  // Of a server that is killed; the next namespace with this inode would find it.
+  later(() => rmSync(socket, { force: true }));
   later(() => host[Symbol.dispose]());
   return host;
 }
@@ -122,22 +125,29 @@ export function socketOf(host: CniHost): string {
   return host.node.in(() => socketPath(statSync("/proc/thread-self/ns/net", { bigint: true }).ino));
 }
 
+/** A connection of an {@link impostor}. */
+export interface Impostor {
+  /** All that the launcher said. */
+  said: Buffer;
+  /** For the test's own use. */
+  isAnswered: boolean;
+}
+
 /** Answers in place of a server, once it knows the caller; `bytes`: what it is told just then. */
-export function impostor(
-  host: CniHost,
-  behave: (socket: Bun.Socket<{ length: number }>, bytes: string) => void,
-): void {
+export function impostor(host: CniHost, behave: (socket: Bun.Socket<Impostor>, bytes: string) => void): void {
   const path = socketOf(host);
   mkdirSync("/run/weft", { recursive: true });
-  const listener = Bun.listen<{ length: number }>({
+  const listener = Bun.listen<Impostor>({
     unix: path,
     socket: {
       open: (socket) => {
-        socket.data = { length: 0 };
+        socket.data = { said: Buffer.alloc(0), isAnswered: false };
       },
       data: (socket, bytes) => {
-        socket.data.length += bytes.length;
-        if (socket.data.length >= headerSize) behave(socket, bytes.toString("latin1"));
+        const said = Buffer.concat([socket.data.said, bytes]);
+        socket.data.said = said;
+        if (said.length < headerSize || said.length < headerSize + Number(said.readBigUInt64LE(16))) return;
+        behave(socket, bytes.toString("latin1"));
       },
     },
   });

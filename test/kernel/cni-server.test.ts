@@ -1,6 +1,6 @@
 /** The server of plugin calls: what it does for whom, in which order, and how it ends. */
 import { describe, expect, test } from "bun:test";
-import { existsSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { doomed } from "../../src/cniserver/deletions.ts";
 import { eventually, until } from "../lib/agent.ts";
@@ -16,6 +16,7 @@ import {
   socketOf,
   workerOf,
 } from "./cni-server-fixture.ts";
+import type { Namespace } from "./services-fixture.ts";
 
 describe("the server does the work", () => {
   test("of what is started in its namespace, with the caller's environment", async () => {
@@ -156,6 +157,13 @@ async function lockLeases(host: CniHost): Promise<() => void> {
   return () => void holder.stdin.end();
 }
 
+/** True while a launcher reads its input (0), or the answer from its socket (3). */
+function reads(pid: number, fd: 0 | 3): () => Promise<boolean> {
+  // Of proc_pid_syscall(5): the system call's number, descriptor, buffer and size.
+  const isReading = fd === 0 ? /^0 0x0 / : /^0 0x3 0x\w+ 0x18 /;
+  return async () => isReading.test(await Bun.file(`/proc/${pid}/syscall`).text());
+}
+
 describe("a caller that is killed", () => {
   test("while its delegate hangs: that is ended, and the next call goes on at once", async () => {
     const { host, server } = await servedHost();
@@ -197,6 +205,33 @@ describe("a caller that is killed", () => {
     expect(host.leases()).toEqual({});
   });
 
+  test("before the server sees what it wants: nothing is done", async () => {
+    const { host, server } = await servedHost();
+    const container = host.container();
+    const caller = host.node.in(() =>
+      Bun.spawn([join(ownPlugins, "bridge")], {
+        stdin: "pipe",
+        env: {
+          CNI_COMMAND: "ADD",
+          CNI_CONTAINERID: "blue",
+          CNI_NETNS: `/run/netns/${container.name}`,
+          CNI_IFNAME: "eth0",
+          CNI_PATH: ownPlugins,
+        },
+      }),
+    );
+    await eventually(() => "it is not accepted", reads(caller.pid, 0));
+    server.child.kill("SIGSTOP");
+    caller.stdin.write(JSON.stringify(host.config()));
+    await caller.stdin.end();
+    await eventually(() => "it does not wait for its answer", reads(caller.pid, 3));
+    caller.kill("SIGKILL");
+    await caller.exited;
+    server.child.kill("SIGCONT");
+    await host.succeed("STATUS", undefined, host.config({ cniVersion: "1.1.0" }));
+    expect(linksOf(host.node)).not.toContain("br0");
+  });
+
   test("before its turn comes: nothing is done", async () => {
     const { host } = await servedHost();
     const release = await lockLeases(host);
@@ -208,10 +243,7 @@ describe("a caller that is killed", () => {
     );
     const del = host.start("DEL", container, host.config());
     // It is in the row once it waits for its answer.
-    await eventually(
-      () => "DEL is not sent",
-      async () => /^0 0x3 0x\w+ 0x18 /.test(await Bun.file(`/proc/${del.pid}/syscall`).text()),
-    );
+    await eventually(() => "DEL is not sent", reads(del.pid, 3));
     del.kill("SIGKILL");
     await del.exited;
     release();
@@ -230,11 +262,59 @@ async function startSilent(host: CniHost): Promise<void> {
     }),
   );
   later(() => silent.kill());
-  await eventually(
-    () => "the silent caller is not accepted",
-    async () => (await Bun.file(`/proc/${silent.pid}/syscall`).text()).startsWith("0 0x0 "),
-  );
+  await eventually(() => "the silent caller is not accepted", reads(silent.pid, 0));
 }
+
+describe("the turns of an attachment", () => {
+  /** An ADD that a server goes on with, but for the lock of the leases, after its caller was killed. */
+  async function lingering(host: CniHost, container: Namespace): Promise<void> {
+    const caller = host.start("ADD", container, host.config({ ipMasq: true }));
+    await eventually(
+      () => `links ${linksOf(container)}`,
+      () => linksOf(container).includes("eth0"),
+    );
+    caller.kill("SIGKILL");
+    await caller.exited;
+  }
+
+  for (const next of ["another server", "a process of its own"]) {
+    test(`are kept by ${next}, which waits for what a server goes on with`, async () => {
+      const { host, server, socket } = await servedHost();
+      const [container, other] = [host.container(), host.container()];
+      const release = await lockLeases(host);
+      await lingering(host, container);
+      using second = new PluginServer(host.node);
+      await second.ready;
+      if (next !== "another server") rmSync(socket);
+      let isDone = false;
+      const del = host.succeed("DEL", container, host.config({ ipMasq: true })).then(() => {
+        isDone = true;
+      });
+      // Calls for others go on.
+      const network = { name: "other", bridge: "br1" };
+      const ipam = { ranges: [[{ subnet: "10.78.0.0/24" }]] };
+      await host.succeed("ADD", other, host.config(network, ipam));
+      expect([isDone, linksOf(container)]).toEqual([false, ["lo", "eth0"]]);
+      release();
+      await del;
+      expect([host.leases(), linksOf(container)]).toEqual([{}, ["lo"]]);
+      await host.succeed("ADD", container, host.config({ ipMasq: true }));
+      expect(server.child.exitCode).toBeNull();
+    });
+  }
+
+  test("end with a server that is killed", async () => {
+    const { host, server } = await servedHost();
+    const container = host.container();
+    const release = await lockLeases(host);
+    await lingering(host, container);
+    server.child.kill("SIGKILL");
+    await server.child.exited;
+    release();
+    await host.succeed("DEL", container, host.config({ ipMasq: true }));
+    expect([host.leases(), linksOf(container)]).toEqual([{}, ["lo"]]);
+  });
+});
 
 describe("a server that ends", () => {
   for (const end of ["SIGTERM", "SIGINT", "the end of its input"] as const) {

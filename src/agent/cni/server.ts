@@ -4,6 +4,7 @@ import type { Subprocess } from "bun";
 import { socketPath } from "../../cniserver/protocol.ts";
 import { explain } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.ts";
+import { turnsPath } from "../../plugins/turns.ts";
 import { executableName } from "./install.ts";
 
 /** A server that does not answer for so long is stuck. Milliseconds. */
@@ -110,8 +111,9 @@ export class PluginServer {
   }
 }
 
-/** Removes the socket that a killed server left; true where there was one. */
+/** Removes what a server leaves, also one that was killed: its turns and its socket. True where that was there. */
 export function removeServerSocket(): boolean {
+  rmSync(turnsPath, { force: true });
   const path = ownSocketPath();
   if (statSync(path, { throwIfNoEntry: false }) === undefined) return false;
   rmSync(path, { force: true });
