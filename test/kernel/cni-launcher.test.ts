@@ -16,6 +16,11 @@ import {
   workerOf,
 } from "./cni-server-fixture.ts";
 
+/** So many variables of 100 kB. */
+function longEnvironment(count: number): Record<string, string> {
+  return Object.fromEntries(Array.from({ length: count }, (_, i) => [`LONG${i}`, "x".repeat(100_000)]));
+}
+
 describe("the process does its work itself", () => {
   test("where the server is another executable, such as one that was installed since", async () => {
     const dir = folder();
@@ -27,6 +32,13 @@ describe("the process does its work itself", () => {
   test("where a path is of its own working directory", async () => {
     const { host, server } = await servedHost();
     expect(await workerOf(host, server, { cniPath: "bin" })).toBe("itself");
+  });
+
+  test("where arguments and environment are longer than is sent", async () => {
+    const { host, server } = await servedHost();
+    const of = (count: number) => ({ env: longEnvironment(count) });
+    expect(await workerOf(host, server, of(9))).toBe("server");
+    expect(await workerOf(host, server, of(11))).toBe("itself");
   });
 
   test("where the server was killed", async () => {
@@ -70,7 +82,7 @@ describe("the process does its work itself", () => {
       isRefused = socket === undefined;
       later(() => socket?.terminate());
     }
-    const env = Object.fromEntries(Array.from({ length: 8 }, (_, i) => [`LONG${i}`, "x".repeat(100_000)]));
+    const env = longEnvironment(8);
     expect(
       await Promise.all([
         workerOf(plain.host, plain.server),
