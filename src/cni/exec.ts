@@ -7,6 +7,8 @@ import { requirePluginType } from "./validate.ts";
 /** More output than this is rubbish. Bytes. */
 const longestOutput = 16 * 1024 * 1024;
 
+const onlyResult = "A plugin must print its result, and nothing else, on standard output";
+
 /** One start of a plugin's executable. */
 export interface PluginExecution {
   /** The executable. */
@@ -70,31 +72,40 @@ export async function execPlugin(execution: PluginExecution): Promise<string> {
   const { file, type, invocation, timeout } = execution;
   const { command } = invocation;
   const child = start(execution);
-  let timedOut = false;
+  const output = new LimitedReader(child.stdout);
+  const errors = new LimitedReader(child.stderr);
+  let ending: "slow" | "rubbish" | undefined;
   const kill = () => {
     try {
       process.kill(execution.ownGroup ? -child.pid : child.pid, "SIGKILL");
     } catch {
       // It has ended.
     }
+    // What it started may live on with its outputs, which then never end.
+    output.cancel();
+    errors.cancel();
   };
-  const timer = setTimeout(() => {
-    timedOut = true;
+  const end = (why: typeof ending) => () => {
+    ending ??= why;
     kill();
-  }, timeout);
+  };
+  const timer = setTimeout(end("slow"), timeout);
   execution.signal?.addEventListener("abort", kill);
   try {
-    const [stdout, stderr] = await Promise.all([
-      readLimited(child.stdout, kill),
-      readLimited(child.stderr, kill),
-    ]);
+    const tooMuch = end("rubbish");
+    const [stdout, stderr] = await Promise.all([output.read(tooMuch), errors.read(tooMuch)]);
     const status = await child.exited;
-    if (stderr !== "") execution.onStderr?.(stderr);
-    if (timedOut) {
+    if (stderr !== "" && ending !== "rubbish") execution.onStderr?.(stderr);
+    if (ending === "slow") {
       throw pluginError(type, command, `did not end within ${timeout / 1000} s and was killed`, {
         code: cniErrorCode.tryAgainLater,
         remedy: `Look what holds ${file} up`,
       });
+    }
+    if (ending === "rubbish") {
+      const began = showStart(`${stdout}${stderr}`);
+      const problem = `printed more than ${longestOutput / 2 ** 20} MiB and was killed; it began ${began}`;
+      throw pluginError(type, command, problem, { code: cniErrorCode.decoding, remedy: onlyResult });
     }
     if (status === 0) return stdout;
     throw failureOf(type, command, stdout, stderr, String(child.signalCode ?? `exit status ${status}`));
@@ -122,16 +133,36 @@ function start({ file, type, invocation, stdin, ownGroup, env = process.env }: P
   }
 }
 
-async function readLimited(stream: ReadableStream<Uint8Array>, onTooMuch: () => void): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  for await (const chunk of stream) {
-    if (length > longestOutput) continue;
-    length += chunk.length;
-    if (length > longestOutput) onTooMuch();
-    else chunks.push(chunk);
+/** A plugin's output up to its end, its longest length, or until somebody has enough of it. */
+class LimitedReader {
+  readonly #reader: {
+    read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
+    cancel(): Promise<void>;
+  };
+
+  constructor(stream: ReadableStream<Uint8Array>) {
+    this.#reader = stream.getReader();
   }
-  return Buffer.concat(chunks).toString("utf8");
+
+  async read(onTooMuch: () => void): Promise<string> {
+    const chunks: Uint8Array[] = [];
+    for (let length = 0; ; ) {
+      const { done, value } = await this.#reader.read();
+      if (done || value === undefined) break;
+      length += value.length;
+      if (length > longestOutput) {
+        onTooMuch();
+        break;
+      }
+      chunks.push(value);
+    }
+    return Buffer.concat(chunks).toString("utf8");
+  }
+
+  /** Ends a pending {@link read} with what has come. */
+  cancel(): void {
+    this.#reader.cancel().catch(() => {});
+  }
 }
 
 function failureOf(type: string, command: CniCommand, stdout: string, stderr: string, how: string): CniError {
@@ -153,7 +184,7 @@ export function rubbishError(type: string, command: CniCommand, output: string, 
   const shown = output.trim() === "" ? "printed nothing" : `printed ${showStart(output)}`;
   return pluginError(type, command, `${shown}, which is no result (${problem})`, {
     code: cniErrorCode.decoding,
-    remedy: "A plugin must print its result, and nothing else, on standard output",
+    remedy: onlyResult,
     cause,
   });
 }

@@ -38,6 +38,11 @@ export interface PluginRequest {
   env: Readonly<Record<string, string | undefined>>;
   /** Deletes a pair of links, perhaps together with others'; where absent, the plugin deletes it itself. */
   deletePair?: (pair: LinkPair) => Promise<void>;
+  /**
+   * Set where the runtime runs the plugin in its own process: milliseconds that a delegate's executable may take, then
+   * its whole process group is killed.
+   */
+  delegateTimeout?: number;
   /** Aborted when nobody waits for the answer any more: an executable that is running for it is killed. */
   signal?: AbortSignal;
 }

@@ -53,11 +53,13 @@ export interface PluginVersions {
  */
 export class CniRuntime {
   readonly #options: RuntimeOptions;
+  readonly #timeout: number;
   readonly #cache: ResultCache;
   readonly #queues = new Map<string, Promise<unknown>>();
 
   constructor(options: RuntimeOptions) {
     this.#options = options;
+    this.#timeout = options.timeout ?? defaultTimeout;
     this.#cache = new ResultCache(options.cacheDir);
   }
 
@@ -284,6 +286,7 @@ export class CniRuntime {
       warn: (message) => this.#warn(`${plugin.name}: ${message}`),
       builtin: (type, file) => this.#options.builtin?.(type, file),
       env: process.env,
+      delegateTimeout: this.#timeout,
     };
     if (command === "ADD") {
       for (const sentence of unknownKeys(plugin, request.config)) request.warn(sentence);
@@ -304,7 +307,7 @@ export class CniRuntime {
       type,
       invocation,
       stdin,
-      timeout: this.#options.timeout ?? defaultTimeout,
+      timeout: this.#timeout,
       ownGroup: true,
       onStderr: (text) => this.#warn(`${type}: ${text.trimEnd()}`),
     });
