@@ -1,7 +1,7 @@
 import { InvalidInput } from "../lib/errors.ts";
 import { Ip } from "../lib/ip.ts";
 import { Prefix } from "../lib/prefix.ts";
-import { didYouMean } from "../lib/suggest.ts";
+import { didYouMean, suggest } from "../lib/suggest.ts";
 
 /** A JSON object as it was parsed. */
 export type JsonObject = Record<string, unknown>;
@@ -112,6 +112,24 @@ export class Fields {
   prefix(name: string): Prefix | undefined {
     const text = this.string(name);
     return text === undefined || text === "" ? undefined : Prefix.parse(text, this.at(name));
+  }
+
+  /** The error for a key that must be there; its remedy is the key that was likely meant to be it, where there is one. */
+  missing(name: string, remedy?: string): InvalidInput {
+    const advice = this.misspelt(name) ?? remedy;
+    return new InvalidInput(
+      this.at(name),
+      undefined,
+      "is missing",
+      advice === undefined ? {} : { remedy: advice },
+    );
+  }
+
+  /** The remedy for a key that is not there, where another one looks like it. */
+  misspelt(name: string): string | undefined {
+    if (this.get(name) !== undefined) return undefined;
+    const meant = suggest(name, Object.keys(this.raw));
+    return meant === undefined ? undefined : `Write "${name}" in place of "${meant}"`;
   }
 
   /** One sentence for each key that is not among `known`, with the likeliest intended one. */

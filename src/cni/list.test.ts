@@ -2,6 +2,7 @@ import { afterAll, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { explain } from "../lib/errors.ts";
 import { loadNetworkList, loadNetworkLists, parseNetworkList } from "./list.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "weft-list-"));
@@ -95,6 +96,17 @@ const mistakes: [string, unknown, string][] = [
   ["plugins that are no list", { name: "n", plugins: {} }, "plugins: {} is not a list"],
   ["a plugin without type", { name: "n", plugins: [bridge, {}] }, "plugins[1].type: "],
   ["a plugin type with a folder", { name: "n", plugins: [{ type: "../x" }] }, 'plugins[0].type: "../x"'],
+  [
+    "misspelt plugins",
+    { name: "n", plugns: [bridge] },
+    'no plugin is configured. Write "plugins" in place of "plugns"',
+  ],
+  ["a misspelt type", { name: "n", tpye: "bridge" }, 'configured. Write "type" in place of "tpye"'],
+  [
+    "a misspelt name",
+    { nmae: "n", plugins: [bridge] },
+    'missing network name. Write "name" in place of "nmae"',
+  ],
   ["no name", { plugins: [bridge] }, "missing network name"],
   ["a foreign version", { name: "n", cniVersion: "2.0.0", plugins: [bridge] }, "incompatible CNI versions"],
   [
@@ -113,8 +125,8 @@ test.each(mistakes)("%s is one error that names file and field", (_, raw, messag
   const dir = confDir({ "x.conflist": raw });
   const { failures } = loadNetworkLists(dir);
   expect(failures).toHaveLength(1);
-  expect(String(failures[0]?.error)).toContain(`${join(dir, "x.conflist")}: `);
-  expect(String(failures[0]?.error)).toContain(message);
+  expect(explain(failures[0]?.error)).toStartWith(`${join(dir, "x.conflist")}: `);
+  expect(explain(failures[0]?.error)).toContain(message);
 });
 
 test("flags may be texts, as the specification once had them", () => {

@@ -65,14 +65,17 @@ function readList(text: string, file: string | undefined): NetworkList {
   const raw = parseJsonObject(text, "network configuration");
   const fields = new Fields(raw);
   const isSingle = fields.get("plugins") === undefined && fields.get("type") !== undefined;
-  const name = requireNetworkName(fields.get("name"));
+  const name = requireNetworkName(fields.get("name"), fields.misspelt("name"));
   const inlinedOnly = flag(fields, "loadOnlyInlinedPlugins");
   const inlined = isSingle ? [fields] : (fields.objects("plugins") ?? []);
   const beside = file === undefined || isSingle || inlinedOnly ? [] : pluginsBeside(file, name);
   const plugins = [...inlined, ...beside].map(readPlugin);
   if (plugins.length === 0) {
     throw new CniError(cniErrorCode.invalidNetworkConfig, "plugins: no plugin is configured", {
-      remedy: 'Give the list "plugins" with at least one { "type": ... }',
+      remedy:
+        fields.misspelt("plugins") ??
+        fields.misspelt("type") ??
+        'Give the list "plugins" with at least one { "type": ... }',
     });
   }
   return {
@@ -91,7 +94,7 @@ function readPlugin(fields: Fields): ListedPlugin {
   const capabilities = fields.object("capabilities");
   const names = Object.keys(capabilities?.raw ?? {});
   return {
-    type: requirePluginType(fields.get("type"), fields.at("type")),
+    type: requirePluginType(fields.get("type"), fields.at("type"), fields.misspelt("type")),
     capabilities: names.filter((name) => capabilities?.boolean(name) === true),
     raw: fields.raw,
   };

@@ -114,7 +114,7 @@ function parseLegacy(fields: Fields): Result {
 
 function required(fields: Fields, name: string): Prefix {
   const prefix = fields.prefix(name);
-  if (prefix === undefined) throw new InvalidInput(fields.at(name), undefined, "is missing");
+  if (prefix === undefined) throw fields.missing(name);
   return prefix;
 }
 

@@ -78,11 +78,11 @@ function isForeignName(name: string): boolean {
   return Buffer.byteLength(name) <= longestInterfaceName && !/[\s\p{Cc}]/u.test(name);
 }
 
-/** Checks a network's name, the same grammar as container ids. Throws a CniError of code 7. */
-export function requireNetworkName(name: unknown): string {
+/** Checks a network's name, the same grammar as container ids. Throws a CniError of code 7, where it is missing with `remedy`. */
+export function requireNetworkName(name: unknown, remedy = 'Give the configuration a "name"'): string {
   if (name === undefined || name === null || name === "") {
     throw new CniError(cniErrorCode.invalidNetworkConfig, "missing network name", {
-      remedy: 'Give the configuration a "name"',
+      remedy,
     });
   }
   if (typeof name !== "string" || !isName(name)) {
@@ -93,11 +93,18 @@ export function requireNetworkName(name: unknown): string {
   return name;
 }
 
-/** Checks a plugin's type: a bare file name, so that it cannot lead out of CNI_PATH. Throws a CniError of code 7. */
-export function requirePluginType(type: unknown, field = "type"): string {
+/**
+ * Checks a plugin's type: a bare file name, so that it cannot lead out of CNI_PATH. Throws a CniError of code 7, where it
+ * is missing with `remedy`.
+ */
+export function requirePluginType(
+  type: unknown,
+  field = "type",
+  remedy = 'Give the plugin a "type", such as "bridge"',
+): string {
   if (type === undefined || type === null || type === "") {
     throw new CniError(cniErrorCode.invalidNetworkConfig, `${field}: a plugin's type is missing`, {
-      remedy: `Give the plugin a "type", such as "bridge"`,
+      remedy,
     });
   }
   if (typeof type !== "string" || !isName(type, "_+") || type[0] === "+") {

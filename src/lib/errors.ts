@@ -26,13 +26,14 @@ export class WeftError extends Error {
   }
 }
 
-/** Input that cannot be used: names the field, the value and the remedy. Nothing was changed. */
+/** Input that cannot be used: names the field, the value where there is one, and the remedy. Nothing was changed. */
 export class InvalidInput extends WeftError {
   readonly field: string;
   readonly value: unknown;
 
   constructor(field: string, value: unknown, problem: string, details: ErrorDetails = {}) {
-    super("invalid-input", `${field}: ${quote(value)} ${problem}`, details);
+    const what = value === undefined ? problem : `${quote(value)} ${problem}`;
+    super("invalid-input", `${field}: ${what}`, details);
     this.field = field;
     this.value = value;
   }

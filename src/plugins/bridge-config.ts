@@ -148,9 +148,7 @@ function parseVlanTrunk(items: Fields[]): number[] {
     const id = item.integer("id", 1, highestVlan);
     if ((min === undefined) !== (max === undefined)) {
       const missing = min === undefined ? "minID" : "maxID";
-      throw new InvalidInput(item.at(missing), undefined, "is missing", {
-        remedy: "Give minID and maxID together",
-      });
+      throw item.missing(missing, "Give minID and maxID together");
     }
     if (min !== undefined && max !== undefined) {
       if (max < min) throw new InvalidInput(item.at("maxID"), max, `is less than minID ${min}`);

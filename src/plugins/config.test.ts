@@ -30,8 +30,8 @@ function messageOf(action: () => unknown): string {
   try {
     action();
   } catch (error) {
-    const { code, msg } = toErrorResult(error, "1.0.0");
-    return `${code} ${msg}`;
+    const { code, msg, details } = toErrorResult(error, "1.0.0");
+    return `${code} ${msg}${details === undefined ? "" : `. ${details}`}`;
   }
   return "accepted";
 }
@@ -52,7 +52,7 @@ const bridgeMistakes: [string, JsonObject, string][] = [
     { vlan: 5, vlanTrunk: [{ id: 6 }] },
     "7 cannot set vlan and vlanTrunk at the same time",
   ],
-  ["half a trunk range", { vlanTrunk: [{ minID: 5 }] }, "7 vlanTrunk[0].maxID: nothing is missing"],
+  ["half a trunk range", { vlanTrunk: [{ minID: 5 }] }, "7 vlanTrunk[0].maxID: is missing"],
   [
     "a trunk range backwards",
     { vlanTrunk: [{ minID: 9, maxID: 5 }] },
@@ -160,7 +160,17 @@ const ranges = [[{ subnet: "10.1.0.0/16" }], [{ subnet: "fd00::/64" }]];
 const ipamMistakes: [string, JsonObject, string][] = [
   ["no ipam", {}, "7 IPAM config missing 'ipam' key"],
   ["no ranges", { ipam: { type: "host-local" } }, "7 no IP ranges specified"],
-  ["a range without subnet", { ipam: { ranges: [[{}]] } }, "7 ipam.ranges[0][0].subnet: nothing is missing"],
+  ["a range without subnet", { ipam: { ranges: [[{}]] } }, "7 ipam.ranges[0][0].subnet: is missing"],
+  [
+    "a misspelt subnet",
+    { ipam: { ranges: [[{ subnt: "10.1.0.0/16" }]] } },
+    '7 ipam.ranges[0][0].subnet: is missing. Write "subnet" in place of "subnt"',
+  ],
+  [
+    "misspelt ranges",
+    { ipam: { rnages: ranges } },
+    '7 no IP ranges specified. Write "ranges" in place of "rnages"',
+  ],
   ["ranges that are no lists", { ipam: { ranges: [{ subnet: "10.0.0.0/8" }] } }, "7 ipam.ranges[0]: "],
   ["a subnet with host bits", { ipam: { subnet: "10.1.2.3/16" } }, "7 ipam.subnet: "],
   ["ranges that overlap", { ipam: { subnet: "10.1.0.0/16", ranges } }, "7 ipam.ranges[1][0]: "],

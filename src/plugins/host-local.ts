@@ -28,17 +28,8 @@ import { Prefix } from "../lib/prefix.ts";
 import { KernelError } from "../linux/errors.ts";
 import { readText } from "../linux/lean/files.ts";
 
-const ipamKeys = [
-  "type",
-  "subnet",
-  "rangeStart",
-  "rangeEnd",
-  "gateway",
-  "ranges",
-  "routes",
-  "dataDir",
-  "resolvConf",
-];
+const rangeKeys = ["subnet", "rangeStart", "rangeEnd", "gateway"];
+const ipamKeys = ["type", ...rangeKeys, "ranges", "routes", "dataDir", "resolvConf"];
 
 /** What host-local is asked to do, read from configuration and environment. */
 export interface HostLocalConfig {
@@ -57,7 +48,7 @@ export const hostLocal: Plugin = {
   async add(request: PluginRequest): Promise<Result> {
     const config = parseHostLocal(request);
     const ipam = request.config.fields.object("ipam");
-    for (const sentence of ipam?.unknownKeys(ipamKeys) ?? []) request.warn(sentence);
+    for (const sentence of ipam === undefined ? [] : unknownIpamKeys(ipam)) request.warn(sentence);
     const dns = config.resolvConf === undefined ? {} : readResolvConf(config.resolvConf);
     const store = new FileLeaseStore(config.network, config.dataDir);
     const ips = await store.transaction(() => allocateAll(store, config, ownerOf(request)));
@@ -238,6 +229,11 @@ export function parseHostLocal(request: PluginRequest): HostLocalConfig {
   };
 }
 
+function unknownIpamKeys(ipam: Fields): string[] {
+  const ranges = ipam.objectLists("ranges")?.flat() ?? [];
+  return [...ipam.unknownKeys(ipamKeys), ...ranges.flatMap((range) => range.unknownKeys(rangeKeys))];
+}
+
 /** First those of the runtime, then the old single range, then `ranges`. */
 function parseRangeSets(config: NetworkConfig, ipam: Fields): RangeSet[] {
   const byRuntime = config.fields.object("runtimeConfig")?.objectLists("ipRanges") ?? [];
@@ -245,7 +241,10 @@ function parseRangeSets(config: NetworkConfig, ipam: Fields): RangeSet[] {
   const lists = [...byRuntime, ...single, ...(ipam.objectLists("ranges") ?? [])];
   if (lists.length === 0) {
     throw new CniError(cniErrorCode.invalidNetworkConfig, "no IP ranges specified", {
-      remedy: 'Give ipam.ranges, such as [[{ "subnet": "10.1.0.0/16" }]]',
+      remedy:
+        ipam.misspelt("ranges") ??
+        ipam.misspelt("subnet") ??
+        'Give ipam.ranges, such as [[{ "subnet": "10.1.0.0/16" }]]',
     });
   }
   const sets = lists.map((list) => list.map(parseRange));
@@ -268,7 +267,7 @@ function requireOneOfEachFamily(sets: readonly RangeSet[], version: string): voi
 
 function parseRange(fields: Fields): IpRange {
   const subnet = fields.prefix("subnet");
-  if (subnet === undefined) throw new InvalidInput(fields.at("subnet"), undefined, "is missing");
+  if (subnet === undefined) throw fields.missing("subnet");
   const start = fields.ip("rangeStart");
   const end = fields.ip("rangeEnd");
   const gateway = fields.ip("gateway");

@@ -97,7 +97,7 @@ function isSamePort(a: PortMapping, b: PortMapping): boolean {
 function parseMapping(item: Fields): PortMapping {
   const port = (name: string) => {
     const value = item.integer(name, 1, 65535);
-    if (value === undefined) throw new InvalidInput(item.at(name), value, "is missing");
+    if (value === undefined) throw item.missing(name);
     return value;
   };
   const name = (item.string("protocol") || "tcp").toLowerCase();

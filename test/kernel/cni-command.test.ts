@@ -279,13 +279,15 @@ test.each(badInput)("%s is one error result with its code, and nothing is made",
 
 test("unknown keys get a warning on standard error, the result is unharmed", async () => {
   using host = new CniHost();
-  const config = host.config({ isDefaultGatway: true }, { rangs: [] });
+  const ranges = [[{ subnet: "10.77.0.0/24", rangeStrt: "10.77.0.9" }]];
+  const config = host.config({ isDefaultGatway: true }, { rangs: [], ranges });
   const { json, stderr } = await host.succeed("ADD", host.container(), config);
-  expect(json.ips).toHaveLength(2);
+  expect(json.ips).toHaveLength(1);
   expect(stderr).toContain(
     'bridge: isDefaultGatway: unknown key (did you mean "isDefaultGateway"?); it is ignored',
   );
   expect(stderr).toContain('ipam.rangs: unknown key (did you mean "ranges"?); it is ignored');
+  expect(stderr).toContain('ipam.ranges[0][0].rangeStrt: unknown key (did you mean "rangeStart"?)');
 });
 
 const withoutVlans = testWith(
