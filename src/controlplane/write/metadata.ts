@@ -2,7 +2,7 @@ import type { ObjectMeta } from "../../kube/types.ts";
 import { type Dict, isDict, own } from "../objects.ts";
 import { apiVersionOf, type ResourceType } from "../resources/definition.ts";
 import { checkLabelValue, checkQualifiedName } from "../schema/checks.ts";
-import { badRequest, type FieldError, invalidValue, required } from "../status.ts";
+import { badRequest, type FieldError, forbiddenField, invalidValue, required } from "../status.ts";
 
 const ANNOTATIONS_LIMIT = 256 * 1024;
 /** Without vowels and look-alikes, as Kubernetes' own names have it. */
@@ -52,8 +52,12 @@ export function identify(body: Dict, type: ResourceType, namespace: string, name
   if (name !== undefined) metadata.name = name;
 }
 
-/** What is wrong with an object's metadata beyond its schema. */
-export function validateMetadata(metadata: ObjectMeta, type: ResourceType): FieldError[] {
+/** What is wrong with an object's metadata beyond its schema; `old` is what it was before an update. */
+export function validateMetadata(
+  metadata: ObjectMeta,
+  type: ResourceType,
+  old: ObjectMeta | undefined,
+): FieldError[] {
   const errors: FieldError[] = [];
   if (metadata.name === undefined) errors.push(required("metadata.name", "name or generateName is required"));
   else {
@@ -79,6 +83,12 @@ export function validateMetadata(metadata: ObjectMeta, type: ResourceType): Fiel
   for (const [i, finalizer] of (metadata.finalizers ?? []).entries()) {
     const problem = checkQualifiedName(finalizer);
     if (problem !== undefined) errors.push(invalidValue(`metadata.finalizers[${i}]`, finalizer, problem));
+  }
+  if (old?.deletionTimestamp !== undefined) {
+    const added = (metadata.finalizers ?? []).filter((one) => old.finalizers?.includes(one) !== true);
+    const names = added.map((one) => JSON.stringify(one)).join(", ");
+    const why = `no new finalizers can be added if the object is being deleted, found new finalizers ${names}`;
+    if (added.length > 0) errors.push(forbiddenField("metadata.finalizers", why));
   }
   const owners = metadata.ownerReferences ?? [];
   for (const [i, owner] of owners.entries()) {

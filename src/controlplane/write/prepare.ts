@@ -49,7 +49,10 @@ export function settle(
   const metadata = type.custom ? validateSchema(object.metadata, objectMetaSchema, "metadata") : [];
   refuse([...metadata, ...validateSchema(object, type.schema)]);
   type.hooks.defaults?.(object, old);
-  refuse([...validateMetadata(object.metadata, type), ...(type.hooks.validate?.(object, old) ?? [])]);
+  refuse([
+    ...validateMetadata(object.metadata, type, old?.metadata),
+    ...(type.hooks.validate?.(object, old) ?? []),
+  ]);
   options.warnings.push(...(type.hooks.warnings?.(object) ?? []));
 }
 

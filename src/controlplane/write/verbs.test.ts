@@ -280,6 +280,12 @@ describe("delete", () => {
     const { body } = await api.send("DELETE", `${path}/held`);
     expect(body.metadata?.deletionTimestamp).toBeDefined();
     expect((await api.get(`${path}/held`)).code).toBe(200);
+    const more = { metadata: { finalizers: ["example.com/hold", "example.com/late"] } };
+    const late = await api.send("PATCH", `${path}/held`, more, MERGE);
+    expect(late.code).toBe(422);
+    expect(String(late.body.message)).toContain(
+      'metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers "example.com/late"',
+    );
     await api.send("PATCH", `${path}/held`, { metadata: { finalizers: null } }, MERGE);
     expect((await api.get(`${path}/held`)).code).toBe(404);
   });
