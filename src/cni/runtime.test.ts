@@ -226,6 +226,30 @@ test("container ids and interface names are checked before anything is started",
     expect((await errorOf(runtime.add(list([{ type: "a" }]), { ...blue, ...bad }))).cniCode).toBe(4);
   }
   expect(ground.calls()).toEqual([]);
+  expect(ground.warnings).toEqual([]);
+  for (const containerId of ["a/../../../x", ".."]) {
+    for (const verb of ["del", "check"] as const) {
+      expect((await errorOf(runtime[verb](list([{ type: "a" }]), { ...blue, containerId }))).cniCode).toBe(4);
+    }
+  }
+  expect(ground.calls()).toEqual([]);
+});
+
+test("a second ADD that the first plugin refuses leaves the attachment as it is", async () => {
+  const once = `[ "$CNI_COMMAND" = ADD ] && [ -e $0.done ] && { ${fail(999, "is there")}; }; touch $0.done; ${answer("10.0.0.1/8")}`;
+  const flaky = `[ "$CNI_COMMAND" = ADD ] && [ -e $0.bad ] && { ${fail(11, "later")}; }; ${answer("10.0.0.1/8")}`;
+  const ground = new Ground({ once, flaky });
+  const runtime = ground.runtime();
+  const network = list([{ type: "once" }, { type: "flaky" }]);
+  await runtime.add(network, blue);
+  expect((await errorOf(runtime.add(network, blue))).message).toContain("is there");
+  expect(ground.calls()).toEqual(["ADD once", "ADD flaky", "ADD once"]);
+  expect(ground.cached()).toEqual(["net-blue-eth0"]);
+  // What is remembered is stale where the first plugin made it anew: then all is taken back.
+  rmSync(join(ground.dir, "once.done"));
+  writeFileSync(join(ground.dir, "flaky.bad"), "");
+  expect((await errorOf(runtime.add(network, blue))).message).toContain("later");
+  expect(ground.calls().slice(3)).toEqual(["ADD once", "ADD flaky", "DEL flaky", "DEL once"]);
 });
 
 test("CHECK needs 0.4.0, and can be switched off", async () => {

@@ -63,20 +63,25 @@ export class CniRuntime {
     this.#cache = new ResultCache(options.cacheDir);
   }
 
-  /** Attaches a container. Where a plugin fails, what was done is taken back by DEL of the whole list. */
+  /**
+   * Attaches a container. Where a plugin fails, what was done is taken back by DEL of the whole list; but an attachment
+   * that is there already is left as it is.
+   */
   add(list: NetworkList, attachment: Attachment): Promise<Result> {
     return this.#inTurn(attachment, () => this.#add(list, attachment));
   }
 
   async #add(list: NetworkList, attachment: Attachment): Promise<Result> {
     const version = versionOf(list);
+    const isRemembered = this.#cache.read({ network: list.name, ...attachment }) !== undefined;
     let result: Result | undefined;
     try {
       for (const plugin of list.plugins) {
         result = await this.#callAdd(list, plugin, attachment, result);
       }
     } catch (error) {
-      await this.#rollBack(list, attachment, result);
+      // The first plugin refused an attachment that an earlier ADD made: DEL would take that one away.
+      if (result !== undefined || !isRemembered) await this.#rollBack(list, attachment, result);
       throw error;
     }
     if (result === undefined) throw new CniError(cniErrorCode.invalidNetworkConfig, "plugins: none");
@@ -235,8 +240,8 @@ export class CniRuntime {
   ): Promise<string | Result> {
     const invocation: Invocation = {
       ...invocationOf(command, this.#options.path),
-      containerId: requireContainerId(attachment.containerId),
-      ifname: requireInterfaceName(attachment.ifname),
+      containerId: attachment.containerId,
+      ifname: attachment.ifname,
       netns: attachment.netns,
       args: cniArgsOf(attachment),
     };
@@ -317,8 +322,13 @@ export class CniRuntime {
     this.#options.onWarning?.(message);
   }
 
-  /** Runs `action` when what was asked before for the same container is done. */
-  async #inTurn<T>({ containerId }: AttachmentKey, action: () => Promise<T>): Promise<T> {
+  /**
+   * Runs `action` when what was asked before for the same container is done. Container id and interface are checked
+   * first: they become parts of file names.
+   */
+  async #inTurn<T>({ containerId, ifname }: AttachmentKey, action: () => Promise<T>): Promise<T> {
+    requireContainerId(containerId);
+    requireInterfaceName(ifname);
     const before = this.#queues.get(containerId) ?? Promise.resolve();
     const mine = before.then(action, action);
     this.#queues.set(containerId, mine);
