@@ -1,4 +1,5 @@
 import { counted } from "../lib/count.ts";
+import { explain } from "../lib/errors.ts";
 import { dialFrom, lookupFrom } from "./ask.ts";
 import type { DialResult } from "./echo.ts";
 import type { Caller, CheckResult } from "./model.ts";
@@ -270,7 +271,7 @@ async function inParallel<T>(
   const queue = items.values();
   const worker = async () => {
     for (const item of queue) {
-      const failure = await run(item).catch((error: unknown) => String(error));
+      const failure = await run(item).catch(explain);
       if (failure !== undefined) failures.push(failure);
     }
   };
@@ -288,7 +289,7 @@ export async function runCheck(check: Check): Promise<CheckResult> {
   const start = performance.now();
   const { failures, detail } = await check
     .run()
-    .catch((error: unknown) => ({ failures: [String(error)], detail: "" }));
+    .catch((error: unknown) => ({ failures: [explain(error)], detail: "" }));
   const [first, ...more] = failures;
   return {
     kind: "check",

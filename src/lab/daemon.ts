@@ -80,8 +80,8 @@ export async function runDaemon(options: DaemonOptions): Promise<number> {
   const stop = () => {
     asked = true;
     const down = fetch("http://lab/down", { method: "POST", unix: `${dir}/${files.control}` });
-    down.catch(() => inside.kill("SIGKILL"));
-    setTimeout(() => inside.kill("SIGKILL"), patience).unref();
+    down.catch(() => killInside(inside));
+    setTimeout(() => killInside(inside), patience).unref();
   };
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, stop);
   if (options.bound) process.stdin.on("end", stop).on("error", stop).resume();
@@ -100,6 +100,19 @@ function insideCommand(): string[] {
     ...["unshare", ...user, "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"],
     ...[...selfCommand(), "lab", "inside"],
   ];
+}
+
+/**
+ * Kills process 1 of the lab, whose end the kernel holds back until all others are gone; unshare waits for it. Where it
+ * cannot be told, unshare itself, with which it dies.
+ */
+function killInside(inside: Bun.Subprocess): void {
+  try {
+    const [first] = readFileSync(`/proc/${inside.pid}/task/${inside.pid}/children`, "utf8").split(" ");
+    process.kill(Number(first || inside.pid), "SIGKILL");
+  } catch {
+    inside.kill("SIGKILL");
+  }
 }
 
 /** Listens on the host's loopback and passes connections on to the lab's API socket. */

@@ -35,6 +35,8 @@ const lameDuck = 500;
 
 const dialTimeout = 2_000;
 const dialCountMax = 1_000;
+/** After so many failures one after the other `/dial` makes no more requests: they would all wait their time. */
+const dialPatience = 3;
 
 /**
  * The image `weft/echo`: an HTTP server that answers with the pod's name, its addresses and the caller's address, as
@@ -57,7 +59,11 @@ export function startEcho(options: EchoOptions): { stop(): void } {
     servers.push(
       Bun.serve({
         unix: options.socket,
-        fetch: (request) => options.more?.(request) ?? control(request) ?? answer(request, options, "node"),
+        fetch: (request, server) => {
+          // A name that nobody answers for takes its time.
+          server.timeout(request, 0);
+          return options.more?.(request) ?? control(request) ?? answer(request, options, "node");
+        },
       }),
     );
   }
@@ -96,10 +102,13 @@ function control(request: Request): Promise<Response> | undefined {
   return undefined;
 }
 
-/** Makes `count` requests, a new connection each, as JSON. Failures are results, not rejections. */
+/**
+ * Makes `count` requests, a new connection each, as JSON; fewer where nothing but failures comes. Failures are results,
+ * not rejections.
+ */
 export async function dial(url: string, count: number, timeout = dialTimeout): Promise<DialResult[]> {
   const results: DialResult[] = [];
-  for (let i = 0; i < count; i++) {
+  for (let i = 0, failures = 0; i < count && failures < dialPatience; i++) {
     const start = performance.now();
     try {
       const response = await fetch(url, {
@@ -109,8 +118,10 @@ export async function dial(url: string, count: number, timeout = dialTimeout): P
       });
       const said = (await response.json()) as EchoAnswer;
       results.push({ ok: response.ok, milliseconds: performance.now() - start, answer: said });
+      failures = 0;
     } catch (error) {
       results.push({ ok: false, milliseconds: performance.now() - start, error: reason(error) });
+      failures++;
     }
   }
   return results;

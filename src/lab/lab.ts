@@ -249,8 +249,13 @@ export class Lab {
     const message =
       failed === 0
         ? `All ${passed} checks passed`
-        : `${failed} of ${counted(passed + failed, "check")} failed`;
+        : `${failed} of ${counted(passed + failed, "check")} failed${this.#withoutAgent()}`;
     emit({ kind: "verdict", ok: failed === 0, passed, failed, message });
+  }
+
+  #withoutAgent(): string {
+    const names = [...this.#nodes.values()].filter(({ agentEnded }) => agentEnded).map(({ name }) => name);
+    return names.length === 0 ? "" : `; no agent runs any more on ${names.join(", ")}`;
   }
 
   async #scene(): Promise<Scene> {

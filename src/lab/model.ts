@@ -41,6 +41,8 @@ export interface NodeStatus {
   /** Weft's own routes, such as "10.244.2.0/24 via 172.30.0.12". */
   routes: string[];
   pods: PodSummary[];
+  /** "ended" where it did so by itself, or by somebody's signal. */
+  agent: "running" | "ended";
   /** Resident memory of the agent in bytes. */
   agentMemory: number;
 }

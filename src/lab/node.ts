@@ -31,6 +31,7 @@ export class LabNode {
   #kubelet: Bun.Subprocess | undefined;
   readonly #log: Log;
   #stopping = false;
+  #agentEnded = false;
 
   constructor(index: number, log: Log) {
     this.index = index;
@@ -42,6 +43,11 @@ export class LabNode {
 
   get agentPid(): number | undefined {
     return this.#agent?.pid;
+  }
+
+  /** Whether the agent ended without being asked to by the lab. */
+  get agentEnded(): boolean {
+    return this.#agentEnded;
   }
 
   /** The node as a caller and a target of checks; to its own pods it speaks with its bridge's addresses. */
@@ -79,6 +85,7 @@ export class LabNode {
       ["--cni-install", "link"],
       ["--ipam-dir", paths.ipamDir],
     ].flat();
+    this.#agentEnded = false;
     this.#agent = this.#spawn("agent", ["agent", ...args], settings.logsDir);
   }
 
@@ -110,7 +117,9 @@ export class LabNode {
         output,
         onExit: (code) => {
           const expected = this.#stopping || (role === "agent" && this.#agent !== started);
-          if (!expected) this.#log.error(`The ${role} ended by itself`, { code });
+          if (expected) return;
+          if (role === "agent") this.#agentEnded = true;
+          this.#log.error(`The ${role} ended by itself`, { code });
         },
       });
       return started;

@@ -51,7 +51,8 @@ export function drawLab(status: LabStatus, palette: Palette = plain): string {
 
 function drawNode(node: NodeStatus, palette: Palette): string[] {
   const { strong, soft, good, bad } = palette;
-  const state = node.ready ? good("ready") : bad("not ready");
+  const ready = node.ready ? good("ready") : bad("not ready");
+  const state = node.agent === "running" ? ready : `${ready}, ${bad("its agent has ended")}`;
   const width = Math.max(0, ...node.pods.map(({ name }) => name.length));
   const inner = [
     `${node.bridge}  ${node.gateways.join("  ") || soft("no pods yet")}`,

@@ -53,6 +53,7 @@ function nodeStatus(node: LabNode, object: Node | undefined, pods: readonly Pod[
     gateways: seen.gateways,
     routes: seen.routes,
     pods: pods.map((pod) => podSummary(pod, seen.linkTo)),
+    agent: node.agentEnded ? "ended" : "running",
     agentMemory: memoryOf(node.agentPid),
   };
 }

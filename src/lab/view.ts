@@ -25,7 +25,7 @@ export class LabView {
     this.#out = out;
     // Whoever read it may have ended, as in `weft lab up | head`: the work goes on.
     out.on("error", () => {});
-    this.#live = out.isTTY === true;
+    this.#live = out.isTTY === true && process.env.TERM !== "dumb";
     this.#palette = this.#live && process.env.NO_COLOR === undefined ? coloured : plain;
   }
 

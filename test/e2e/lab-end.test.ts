@@ -149,7 +149,26 @@ labTest(
   60_000,
 );
 
+/** The processes of a PID namespace, as `readlink` shows it. */
+const processesIn = (namespace: string) => shell(`ls -l /proc/[0-9]*/ns/pid | grep -F '${namespace}'`);
+
 describe("Ctrl-C", () => {
+  labTest(
+    "when the pods are up: no process is left when it returns",
+    async () => {
+      const child = home.spawn("interrupt-late", ["lab", "run"]);
+      await until(child.stdout, "All 19 checks passed");
+      const namespace = shell(
+        `readlink /proc/$(pgrep -P $(pgrep -P ${keeperOf("interrupt-late")}))/ns/pid`,
+      ).trim();
+      expect(processesIn(namespace)).toContain("/ns/pid");
+      child.kill("SIGINT");
+      expect(await child.exited).toBe(130);
+      expect(processesIn(namespace)).toBe("");
+    },
+    60_000,
+  );
+
   for (const moment of [0.1, 0.3, 0.6, 1.2]) {
     labTest(
       `after ${moment} s: ends soon, and nothing is left`,

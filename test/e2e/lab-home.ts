@@ -80,9 +80,9 @@ export async function until(stream: ReadableStream<Uint8Array>, text: string): P
 }
 
 /** Waits for something that comes by itself, at most 20 seconds. */
-export async function eventually(what: string, holds: () => boolean): Promise<void> {
+export async function eventually(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
   const deadline = Date.now() + 20_000;
-  while (!holds()) {
+  while (!(await holds())) {
     if (Date.now() > deadline) throw new Error(`waited 20 s: ${what}`);
     await Bun.sleep(20);
   }

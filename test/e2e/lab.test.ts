@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { LabStatus } from "../../src/lab/model.ts";
 import { needs, testWith } from "../lib/needs.ts";
-import { hostState, LabHome, shell, weft } from "./lab-home.ts";
+import { eventually, hostState, LabHome, shell, weft } from "./lab-home.ts";
 
 const home = new LabHome();
 const { folder } = home;
@@ -78,6 +78,7 @@ describe("weft lab up", () => {
     for (const node of status.nodes) {
       expect(node.podCIDRs).toHaveLength(2);
       expect(node.routes).toHaveLength(2);
+      expect(node.agent).toBe("running");
       expect(node.agentMemory).toBeGreaterThan(0);
       expect(node.agentMemory).toBeLessThan(80 * 1024 * 1024);
     }
@@ -165,6 +166,23 @@ describe("weft lab up", () => {
       /^a lab runs already, by process \d+\. Use it \(weft lab status\), end it \(weft lab down\)/,
     );
   });
+
+  labTest(
+    "tells of an agent that has ended, and which checks fail for want of it, in bounded time",
+    async () => {
+      await lab("exec", "node-2", "--", "pkill", "-KILL", "-f", "agent --node node-2 ");
+      await eventually("the lab hears of it", async () => {
+        const { nodes } = JSON.parse((await lab("status", "--json")).stdout) as LabStatus;
+        return nodes.map(({ agent }) => agent).join() === "running,ended";
+      });
+      expect((await lab("status")).stdout).toContain("  ready, its agent has ended\n");
+      const { status, stdout } = await lab("check");
+      expect(status).toBe(1);
+      expect(stdout).toMatch(/\n[0-9]+ of 19 checks failed; no agent runs any more on node-2\n/);
+      expect(stdout).toMatch(/✗ blue\.default\.svc\.cluster\.local +blue-\S+: /);
+    },
+    90_000,
+  );
 
   labTest(
     "is gone after down, and the host as it was",
