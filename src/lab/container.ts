@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { constants } from "node:os";
 import { explain, InvalidInput } from "../lib/errors.ts";
 import { selfCommand } from "../lib/self.ts";
 import * as ffi from "../linux/ffi.ts";
@@ -83,6 +84,12 @@ function findExecutable(name: string, path: string): string {
   throw new InvalidInput("command", name, "is not on the container's PATH", { remedy: `PATH is ${path}` });
 }
 
+/** How a process ended, as shells and kubelets say it: of one that a signal ended, 128 and the signal's number. */
+function exitCode(code: number | null, signal: NodeJS.Signals | number | null): number {
+  if (code !== null) return code;
+  return 128 + (typeof signal === "string" ? constants.signals[signal] : (signal ?? 0));
+}
+
 /** Starts a process in another network namespace; everything else is as with `Bun.spawn`. */
 export function spawnIn(
   netns: string | undefined,
@@ -95,7 +102,7 @@ export function spawnIn(
       stdin: "ignore",
       stdout: options.output,
       stderr: options.output,
-      onExit: (_, code, signal) => options.onExit?.(code ?? 128 + Number(signal ?? 0)),
+      onExit: (_, code, signal) => options.onExit?.(exitCode(code, signal as NodeJS.Signals | number | null)),
     }),
   );
 }
