@@ -1,10 +1,17 @@
 /** The netlink socket itself: answers that belong together, lists that change meanwhile, the kernel's own words. */
-import { expect } from "bun:test";
+import { expect, test } from "bun:test";
 import { KernelError } from "../../src/linux/errors.ts";
+import { NetlinkSocket } from "../../src/linux/netlink/socket.ts";
 import { needs, testWith } from "../lib/needs.ts";
 import { RtnlNamespace } from "./rtnl-fixture.ts";
 
 const kernelTest = testWith(needs.root, needs.command("ip", "iproute2"), needs.kernel("bridge"));
+
+test("a netlink family that the kernel lacks is named, with what to do", () => {
+  const open = () => new NetlinkSocket(31);
+  expect(open).toThrow("cannot open a socket of netlink family 31 (EPROTONOSUPPORT)");
+  expect(open).toThrow(KernelError);
+});
 
 kernelTest("a list that changed while it was read is read again", async () => {
   using namespace = new RtnlNamespace();

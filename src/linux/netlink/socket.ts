@@ -11,6 +11,12 @@ export const NETLINK_XFRM = 6;
 export const NETLINK_NETFILTER = 12;
 export const NETLINK_GENERIC = 16;
 
+/** What gives the kernel the families that it may lack. */
+const providers: Readonly<Record<number, string>> = {
+  [NETLINK_XFRM]: "CONFIG_XFRM_USER, or load its module xfrm_user",
+  [NETLINK_NETFILTER]: "CONFIG_NETFILTER_NETLINK, or load its module nfnetlink",
+};
+
 /** Message flags (linux/netlink.h). */
 export const NLM_F_REQUEST = 0x1;
 export const NLM_F_MULTI = 0x2;
@@ -95,7 +101,7 @@ export class NetlinkSocket {
   #closed = false;
 
   constructor(protocol: number, options: SocketOptions = {}) {
-    this.fd = inNetns(options.netns, () => ffi.socket(AF_NETLINK, SOCK_RAW, protocol));
+    this.fd = inNetns(options.netns, () => openSocket(protocol));
     try {
       this.#configure(options);
     } catch (error) {
@@ -389,4 +395,14 @@ export function parseError(message: Message): ParsedError {
 
 function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+function openSocket(protocol: number): number {
+  try {
+    return ffi.socket(AF_NETLINK, SOCK_RAW, protocol);
+  } catch (error) {
+    if (!isErrno(error, "EPROTONOSUPPORT", "EAFNOSUPPORT")) throw error;
+    const remedy = `Use a kernel with ${providers[protocol] ?? "this netlink family"}`;
+    throw new KernelError("open a socket of", `netlink family ${protocol}`, error.errno, { remedy });
+  }
 }
