@@ -34,6 +34,8 @@ const completed: [string, { start?: string; end?: string; gateway?: string }, st
     "10.1.0.254",
   ],
   ["10.1.0.0/24", { start: "10.1.0.0", end: "10.1.0.255" }, "10.1.0.0", "10.1.0.255", "10.1.0.1"],
+  // As with the reference: then the subnet's first address is one like the others.
+  ["10.1.0.0/24", { gateway: "10.2.0.1" }, "10.1.0.1", "10.1.0.254", "10.2.0.1"],
 ];
 test.each(completed)("%s with %p is %s to %s behind %s", (subnet, more, start, end, gateway) => {
   const made = range(subnet, more);
@@ -44,7 +46,7 @@ const refused: [string, { start?: string; end?: string; gateway?: string }, stri
   ["10.1.0.0/31", {}, 'range.subnet: "10.1.0.0/31" is too small to allocate from'],
   ["fd00::/127", {}, "is too small"],
   ["10.1.0.7/24", {}, 'range.subnet: "10.1.0.7/24" has host bits set'],
-  ["10.1.0.0/24", { gateway: "10.2.0.1" }, 'range.gateway: "10.2.0.1" is not in 10.1.0.0/24'],
+  ["10.1.0.0/24", { gateway: "fd00::1" }, 'range.gateway: "fd00::1" is of another family than 10.1.0.0/24'],
   ["10.1.0.0/24", { start: "10.2.0.1" }, "range.rangeStart"],
   ["10.1.0.0/24", { end: "fd00::1" }, "range.rangeEnd"],
   [

@@ -24,7 +24,8 @@ export interface RangeInput {
 
 /**
  * Completes and checks a range as the reference host-local does: the gateway is the first address where none is
- * given, an IPv4 range ends before the broadcast address. Throws {@link InvalidInput} with `field`.
+ * given and may lie outside of the subnet, an IPv4 range ends before the broadcast address. Throws
+ * {@link InvalidInput} with `field`.
  */
 export function completeRange(input: RangeInput, field: string): IpRange {
   const { subnet } = input;
@@ -49,7 +50,11 @@ export function completeRange(input: RangeInput, field: string): IpRange {
   if (start.compare(end) > 0) {
     throw new InvalidInput(name("rangeEnd"), String(end), `is before rangeStart ${start}`);
   }
-  return { subnet, start, end, gateway: inside("gateway", input.gateway ?? first) };
+  const gateway = input.gateway ?? first;
+  if (gateway.family !== subnet.family) {
+    throw new InvalidInput(name("gateway"), String(gateway), `is of another family than ${subnet}`);
+  }
+  return { subnet, start, end, gateway };
 }
 
 function firstHost(subnet: Prefix): Ip {

@@ -3,7 +3,9 @@ import type { Fields } from "../cni/fields.ts";
 import type { PluginRequest } from "../cni/plugin.ts";
 import { requireConfiguredInterface } from "../cni/validate.ts";
 import { InvalidInput } from "../lib/errors.ts";
+import { firstOf } from "../lib/lists.ts";
 import { formatMac, parseMac } from "../lib/mac.ts";
+import type { Prefix } from "../lib/prefix.ts";
 
 /** The keys of a bridge configuration. */
 export const bridgeKeys = [
@@ -26,7 +28,10 @@ export const bridgeKeys = [
 ] as const;
 
 const highestVlan = 4094;
-const highestMtu = 65535;
+/** What the kernel takes for a veth pair (ETH_MIN_MTU, ETH_MAX_MTU). */
+const mtus = { lowest: 68, highest: 65535 };
+/** RFC 8200 section 5; the kernel has no IPv6 on links with less. */
+const lowestIpv6Mtu = 1280;
 
 /** What the bridge plugin is asked to do. */
 export interface BridgeConfig {
@@ -56,7 +61,7 @@ export interface BridgeConfig {
 export function parseBridgeConfig({ config: { fields, ipamType }, invocation }: PluginRequest): BridgeConfig {
   const flag = (name: string) => fields.boolean(name) ?? false;
   const isDefaultGateway = flag("isDefaultGateway");
-  const mtu = fields.integer("mtu", 0, highestMtu);
+  const mtu = fields.get("mtu") === 0 ? undefined : fields.integer("mtu", mtus.lowest, mtus.highest);
   const mac = requestedMac(fields, invocation.args.mac);
   const config: BridgeConfig = {
     bridge: requireConfiguredInterface(fields.string("bridge") || "cni0", "bridge"),
@@ -64,7 +69,7 @@ export function parseBridgeConfig({ config: { fields, ipamType }, invocation }: 
     isDefaultGateway,
     forceAddress: flag("forceAddress"),
     ipMasq: flag("ipMasq"),
-    ...(mtu === undefined || mtu === 0 ? {} : { mtu }),
+    ...(mtu === undefined ? {} : { mtu }),
     hairpinMode: flag("hairpinMode"),
     promiscMode: flag("promiscMode"),
     vlan: fields.integer("vlan", 0, highestVlan) ?? 0,
@@ -88,9 +93,23 @@ function requestedMac(fields: Fields, byArgs: string | undefined): string | unde
     ["CNI_ARGS MAC", byArgs],
   ];
   for (const [field, text] of sources) {
-    if (text !== undefined && text !== "") return formatMac(parseMac(text, field));
+    if (text === undefined || text === "") continue;
+    const mac = parseMac(text, field);
+    if (((mac[0] as number) & 1) === 0 && mac.some((byte) => byte !== 0)) return formatMac(mac);
+    throw new InvalidInput(field, text, "is not a unicast address", {
+      remedy: "Make its first byte even, such as 02",
+    });
   }
   return undefined;
+}
+
+/** Throws where the addresses cannot be on a link with the configured MTU. */
+export function requireMtuFor(addresses: readonly Prefix[], { mtu = lowestIpv6Mtu }: BridgeConfig): void {
+  const address = firstOf(addresses, ({ family }) => family === 6);
+  if (address === undefined || mtu >= lowestIpv6Mtu) return;
+  throw new InvalidInput("mtu", mtu, `is too small for an IPv6 address such as ${address}`, {
+    remedy: `Set it to ${lowestIpv6Mtu} at least`,
+  });
 }
 
 function refuseContradictions(config: BridgeConfig, ipamType: string | undefined): void {

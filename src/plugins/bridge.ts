@@ -7,7 +7,13 @@ import { anyOf } from "../lib/lists.ts";
 import type { Prefix } from "../lib/prefix.ts";
 import { type LeanLink, LeanRtnl } from "../linux/lean/rtnl.ts";
 import { attachmentOf } from "./attachment.ts";
-import { type BridgeConfig, bridgeKeys, parseBridgeConfig, usesVlans } from "./bridge-config.ts";
+import {
+  type BridgeConfig,
+  bridgeKeys,
+  parseBridgeConfig,
+  requireMtuFor,
+  usesVlans,
+} from "./bridge-config.ts";
 import { gatewaysOf, setGateways } from "./bridge-gateway.ts";
 import { ensureBridge } from "./bridge-link.ts";
 import { closingLate } from "./closing.ts";
@@ -161,6 +167,8 @@ async function addLayer3(
       remedy: `Check what plugin "${ipamType}" is asked for under "ipam"`,
     });
   }
+  const addresses = ipam.ips.map(({ address }) => address);
+  requireMtuFor(addresses, config);
   const gateways = gatewaysOf(ipam, config);
   for (const ip of ipam.ips) ip.interface = 2;
   result.ips = ipam.ips;
@@ -172,7 +180,6 @@ async function addLayer3(
   if (gateways.length > 0) await beGateway(attaching, bridgeLink, gateways, result);
   if (config.ipMasq) {
     const attachment = attachmentOf(request);
-    const addresses = result.ips.map(({ address }) => address);
     const ips = addresses.map(({ ip }) => ip);
     undo.push(() => closingLate((open) => removeMasquerade(open, attachment, ips)));
     await addMasquerade(attachment, addresses);

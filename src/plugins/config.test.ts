@@ -45,7 +45,8 @@ const bridgeMistakes: [string, JsonObject, string][] = [
   ],
   ["a flag as text", { isGateway: "true" }, '7 isGateway: "true" is neither true nor false'],
   ["an MTU as text", { mtu: "1500" }, '7 mtu: "1500" is not a whole number'],
-  ["an MTU below zero", { mtu: -1 }, "7 mtu: -1 is not a whole number from 0 to 65535"],
+  ["an MTU below zero", { mtu: -1 }, "7 mtu: -1 is not a whole number from 68 to 65535"],
+  ["an MTU that no link takes", { mtu: 60 }, "7 mtu: 60 is not a whole number from 68 to 65535"],
   ["a VLAN out of range", { vlan: 5000 }, "7 vlan: 5000"],
   [
     "vlan and vlanTrunk",
@@ -68,6 +69,16 @@ const bridgeMistakes: [string, JsonObject, string][] = [
     "a hardware address",
     { runtimeConfig: { mac: "02:00" } },
     '7 runtimeConfig.mac: "02:00" is not a MAC address',
+  ],
+  [
+    "a hardware address of a group",
+    { args: { cni: { mac: "01:00:5e:00:00:01" } } },
+    '7 args.cni.mac: "01:00:5e:00:00:01" is not a unicast address',
+  ],
+  [
+    "a hardware address of nobody",
+    { runtimeConfig: { mac: "00:00:00:00:00:00" } },
+    '7 runtimeConfig.mac: "00:00:00:00:00:00" is not a unicast address',
   ],
   ["a backend", { ipMasqBackend: "iptables" }, '2 ipMasqBackend: "iptables" is not supported'],
   ["macspoofchk", { macspoofchk: true }, "2 macspoofchk: true is not supported"],
@@ -180,8 +191,8 @@ const ipamMistakes: [string, JsonObject, string][] = [
     "7 ipam.ranges[0][1]: ",
   ],
   [
-    "a gateway elsewhere",
-    { ipam: { ranges: [[{ subnet: "10.1.0.0/16", gateway: "10.2.0.1" }]] } },
+    "a gateway of another family",
+    { ipam: { ranges: [[{ subnet: "10.1.0.0/16", gateway: "fd00::1" }]] } },
     "7 ipam.ranges[0][0].gateway",
   ],
   [

@@ -49,6 +49,9 @@ export const hostLocal: Plugin = {
     const config = parseHostLocal(request);
     const ipam = request.config.fields.object("ipam");
     for (const sentence of ipam === undefined ? [] : unknownIpamKeys(ipam)) request.warn(sentence);
+    for (const { gateway, subnet } of config.rangeSets.flat()) {
+      if (!subnet.contains(gateway)) request.warn(`ipam: gateway ${gateway} is outside of ${subnet}`);
+    }
     const dns = config.resolvConf === undefined ? {} : readResolvConf(config.resolvConf);
     const store = new FileLeaseStore(config.network, config.dataDir);
     const ips = await store.transaction(() => allocateAll(store, config, ownerOf(request)));

@@ -79,9 +79,14 @@ export function refuseRouterAdvertisements(ifname: string): void {
   tryWriteSysctl(`net/ipv6/conf/${ifname}/accept_ra`, "0");
 }
 
+const RT_SCOPE_LINK = 253;
+
 function newRoute(index: number, route: ResultRoute, result: Result): LeanRoute {
   const { dst, gw, mtu, advmss, priority, table, scope } = route;
-  const gateway = gw ?? firstOf(result.ips, (ip) => ip.address.family === dst.family)?.gateway;
+  // A route of such a scope is on the link: with a gateway the kernel refuses it.
+  const isOnLink = scope !== undefined && scope >= RT_SCOPE_LINK;
+  const same = firstOf(result.ips, (ip) => ip.address.family === dst.family);
+  const gateway = gw ?? (isOnLink ? undefined : same?.gateway);
   return { dst, gateway, oif: index, scope: scope ?? 0, priority, table, mtu, advmss };
 }
 

@@ -203,8 +203,14 @@ const failures: [string, JsonObject, JsonObject, Partial<{ code: number; msg: Re
   ],
   ["both hairpin and promiscuous mode", { hairpinMode: true, promiscMode: true }, {}, { code: 7 }],
   ["a VLAN out of range", { vlan: 4095 }, {}, { code: 7, msg: /^vlan: 4095 / }],
-  ["an MTU that no veth has", { mtu: 3 }, {}, { code: 999, msg: /cannot add link/ }],
-  ["a multicast hardware address", { runtimeConfig: { mac: "01:00:5e:00:00:01" } }, {}, { code: 999 }],
+  ["an MTU that no link has", { mtu: 3 }, {}, { code: 7, msg: /^mtu: 3 is not/ }],
+  ["an MTU too small for IPv6", { mtu: 1000 }, {}, { code: 7, msg: /^mtu: 1000 is too small .* fd77::2/ }],
+  [
+    "a multicast hardware address",
+    { runtimeConfig: { mac: "01:00:5e:00:00:01" } },
+    {},
+    { code: 7, msg: /^runtimeConfig.mac: / },
+  ],
 ];
 test.each(failures)("a failed ADD leaves nothing behind: %s", async (_, more, ipam, expected) => {
   using host = new CniHost();
@@ -216,6 +222,28 @@ test.each(failures)("a failed ADD leaves nothing behind: %s", async (_, more, ip
   if (expected.msg !== undefined) expect(json.msg).toMatch(expected.msg);
   expect(host.state()).toBe(before);
   expect(blue.kernel.rtnl.links.list().map(({ name }) => name)).toEqual(["lo"]);
+});
+
+test("a route of scope link has no gateway but its own; a gateway may lie elsewhere", async () => {
+  using host = new CniHost();
+  const blue = host.container();
+  const routes = [
+    { dst: "10.9.0.0/16", scope: 253 },
+    { dst: "10.8.0.0/16", mtu: 1300, priority: 5, table: 100 },
+  ];
+  await host.succeed("ADD", blue, host.config({ cniVersion: "1.1.0" }, { routes }));
+  const [onLink] = blue.kernel.rtnl.routes.list({ dst: "10.9.0.0/16" });
+  expect(onLink).toMatchObject({ scope: "link" });
+  expect(onLink?.gateway).toBeUndefined();
+  const [other] = blue.kernel.rtnl.routes.list({ dst: "10.8.0.0/16", table: 100 });
+  expect(other).toMatchObject({ priority: 5, metrics: { mtu: 1300 } });
+  expect(String(other?.gateway)).toBe("10.77.0.1");
+
+  const green = host.container();
+  const ranges = [[{ subnet: "10.78.0.0/24", gateway: "10.79.0.1" }]];
+  const layer2 = { bridge: "br1", isGateway: false, isDefaultGateway: false };
+  const answer = await host.succeed("ADD", green, host.config(layer2, { ranges }));
+  expect(answer.json.ips).toEqual([{ interface: 2, address: "10.78.0.1/24", gateway: "10.79.0.1" }]);
 });
 
 test("an ADD that finds the interface there already does not touch it", async () => {
