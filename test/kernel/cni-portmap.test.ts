@@ -308,7 +308,7 @@ const mistakes: [string, JsonObject, RegExp][] = [
     /protocol: "tpc" is not .*did you mean "tcp"/,
   ],
   ["a host port", { portMappings: [{ ...web, hostPort: 0 }] }, /portMappings\[0\]\.hostPort: 0 is not/],
-  ["a container port", { portMappings: [{ hostPort: 80 }] }, /containerPort: "?nothing"? is missing/],
+  ["a container port", { portMappings: [{ hostPort: 80 }] }, /containerPort: is missing/],
   ["an address", { portMappings: [{ ...web, hostIP: "1.2.3" }] }, /hostIP: "1\.2\.3" is not an IP address/],
   ["one port for two", { portMappings: [web, { ...web, containerPort: 81 }] }, /is mapped twice/],
 ];
