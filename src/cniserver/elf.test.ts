@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { addEntry, canAddEntry, headSize } from "./elf.ts";
+import type { Program } from "./interpreter.ts";
 
 interface Segment {
   type: number;
@@ -26,6 +27,14 @@ const notes: Segment = {
   fileSize: 0x44,
   memorySize: 0x44,
 };
+const interpreter: Segment = {
+  type: 3,
+  flags: 4,
+  offset: 0x238,
+  address: 0x200238,
+  fileSize: 0x1c,
+  memorySize: 0x1c,
+};
 const stack: Segment = { type: 0x6474e551, flags: 6, offset: 0, address: 0, fileSize: 0, memorySize: 0 };
 
 /** The first bytes of an executable. */
@@ -41,6 +50,7 @@ function executable(
   view.setBigUint64(24, 0x1a40d00n, true);
   view.setBigUint64(32, 64n, true);
   view.setUint16(56, segments.length, true);
+  bytes.set(new TextEncoder().encode("/lib64/ld.so\0"), interpreter.offset);
   for (const [i, each] of segments.entries()) {
     const at = 64 + i * 56;
     view.setUint32(at, each.type, true);
@@ -67,21 +77,22 @@ function tableOf(bytes: Uint8Array): [number, number][] {
 }
 
 describe("addEntry", () => {
-  const segments = [load(0x200000, 0x1000), load(0x201000, 0x2345), stack, notes];
+  const segments = [interpreter, load(0x200000, 0x1000), load(0x201000, 0x2345), stack, notes];
 
-  test("puts a segment behind the last that is loaded, in place of the notes, and begins there", () => {
+  test("puts a segment behind the last that is loaded, in place of the notes, begins there, and hides the linker", () => {
     const head = executable(segments);
-    const seen: number[] = [];
-    const { writes } = addEntry(head, 0x54321, (entry) => {
-      seen.push(entry);
+    const seen: Program[] = [];
+    const { writes } = addEntry(head, 0x54321, (program) => {
+      seen.push(program);
       return Uint8Array.of(0xc3);
     });
     const [code, table] = writes;
-    expect(seen).toEqual([0x1a40d00]);
+    expect(seen).toEqual([{ entry: 0x1a40d00, interpreter: "/lib64/ld.so", interpreterHeader: 0x200040 }]);
     expect(code).toEqual({ at: 0x55000, bytes: Uint8Array.of(0xc3) });
     expect(table?.at).toBe(0);
     const bytes = table?.bytes as Uint8Array;
     expect(tableOf(bytes)).toEqual([
+      [0, 0x200238],
       [1, 0x200000],
       [1, 0x201000],
       [1, 0x205000],
@@ -89,7 +100,7 @@ describe("addEntry", () => {
     ]);
     expect(new DataView(bytes.buffer).getBigUint64(24, true)).toBe(0x205000n);
     // The file as it was read is not changed.
-    expect(tableOf(head).map(([type]) => type)).toEqual([1, 1, stack.type, 4]);
+    expect(tableOf(head).map(([type]) => type)).toEqual([3, 1, 1, stack.type, 4]);
   });
 
   const others: [string, Uint8Array<ArrayBuffer>][] = [
@@ -105,7 +116,11 @@ describe("addEntry", () => {
     });
   }
 
-  test("one without notes is refused", () => {
-    expect(() => addEntry(executable([load(0x200000, 1)]), 1, () => new Uint8Array())).toThrow(/no notes/);
+  test.each([
+    ["notes", [interpreter, load(0x200000, 1)]],
+    ["dynamic linker", [load(0x200000, 1), notes]],
+    ["notes", [interpreter, notes]],
+  ])("one without %s is refused", (what, table) => {
+    expect(() => addEntry(executable(table), 1, () => new Uint8Array())).toThrow(`no ${what}`);
   });
 });

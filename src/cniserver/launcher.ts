@@ -1,12 +1,13 @@
 /**
  * The launcher: the first code that runs in an executable `weft-cni` on x86-64, ahead of the JavaScript engine's. Where
  * a server of this network namespace is there, it has the server do the work and ends; a hundredth of the engine's
- * start. Otherwise it goes on to the engine's own entry, with everything as it found it.
+ * start. Otherwise it goes on to the engine, as the kernel would have started it.
  *
  * Calls: syscall numbers of arch/x86/entry/syscalls/syscall_64.tbl; the state at the entry: System V ABI, AMD64
  * supplement, 3.4.1. Registers over all of it: r12 the stack as found, r13 rdx as found, rbp the socket, rbx where the
  * strings begin, r14 their length.
  */
+import { interpreterData, type Program, startProgram } from "./interpreter.ts";
 import {
   accepted,
   answerHeaderSize,
@@ -74,8 +75,8 @@ function dwordAt(value: string, at: number): number {
   return new DataView(text(value).buffer).getInt32(at, true);
 }
 
-/** The launcher's code, for an executable whose own entry is at this address. */
-export function launcherCode(entry: number): Uint8Array {
+/** The launcher's code for an executable. */
+export function launcherCode(program: Program): Uint8Array {
   const a = new Assembler();
   a.move("r12", "rsp");
   a.move("r13", "rdx");
@@ -84,9 +85,11 @@ export function launcherCode(entry: number): Uint8Array {
   sendHeader(a);
   sendInput(a);
   passAnswer(a);
-  giveUp(a, entry);
+  giveUp(a);
+  startProgram(a, program);
   routines(a);
   data(a);
+  interpreterData(a, program);
   return a.assemble();
 }
 
@@ -280,7 +283,7 @@ function passAnswer(a: Assembler): void {
   system(a, "exit_group");
 }
 
-function giveUp(a: Assembler, entry: number): void {
+function giveUp(a: Assembler): void {
   a.label("lost");
   a.set("rdi", 1);
   a.addressOf("rsi", "lost-server");
@@ -293,10 +296,6 @@ function giveUp(a: Assembler, entry: number): void {
   a.move("rdi", "rbp");
   system(a, "close");
   a.label("self");
-  a.move("rsp", "r12");
-  a.move("rdx", "r13");
-  a.set("rax", entry);
-  a.jumpTo("rax");
 }
 
 function routines(a: Assembler): void {
