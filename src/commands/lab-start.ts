@@ -20,6 +20,18 @@ const upSpecs = {
     default: "0",
   },
   ...cidrSpecs,
+  "node-cidr-mask-size-ipv4": {
+    type: "string",
+    value: "BITS",
+    help: "length of each node's IPv4 podCIDR",
+    default: "24",
+  },
+  "node-cidr-mask-size-ipv6": {
+    type: "string",
+    value: "BITS",
+    help: "length of each node's IPv6 podCIDR",
+    default: "64",
+  },
 } as const;
 
 const runSpecs = {
@@ -42,6 +54,13 @@ async function labSettings(options: UpOptions, joining: number): Promise<Omit<Da
   const apiPort = integerOption("api-port", text("api-port"), 0, 65_535, {
     remedy: "Give a free port of this machine, or 0 for any",
   });
+  // From the shortest that leaves other networks room to the longest with an address for a pod besides the node's.
+  const maskOf = (name: "node-cidr-mask-size-ipv4" | "node-cidr-mask-size-ipv6", min: number, max: number) =>
+    integerOption(name, text(name), min, max, { remedy: `Write it like --${name} ${upSpecs[name].default}` });
+  const nodeMasks = {
+    4: maskOf("node-cidr-mask-size-ipv4", 8, 30),
+    6: maskOf("node-cidr-mask-size-ipv6", 16, 126),
+  };
   const clusterCidr = options["cluster-cidr"];
   const serviceCidr = options["service-cidr"];
   const { clusterCidrs, serviceCidrs } = settleNetworks({
@@ -53,6 +72,7 @@ async function labSettings(options: UpOptions, joining: number): Promise<Omit<Da
       clusterCidrs: prefixesOption("cluster-cidr", [cidrSpecs["cluster-cidr"].default]),
       serviceCidrs: prefixesOption("service-cidr", [cidrSpecs["service-cidr"].default]),
     },
+    nodeMasks,
     nodes,
     joining,
   });
@@ -60,6 +80,7 @@ async function labSettings(options: UpOptions, joining: number): Promise<Omit<Da
     nodes,
     apiPort,
     clusterCidrs: clusterCidrs.map(String),
+    nodeMasks,
     serviceCidrs: serviceCidrs.map(String),
     clusterDns: customaryDns(serviceCidrs).map(String),
     clusterDomain: "cluster.local",
@@ -138,6 +159,7 @@ Returns when all of it is ready, and leaves it running until weft lab down.`,
     "lab up",
     "lab up --nodes 5",
     "lab up --cluster-cidr 10.1.0.0/16 --service-cidr 10.2.0.0/16",
+    "lab up --cluster-cidr 10.1.0.0/24 --node-cidr-mask-size-ipv4 26",
     "lab up --cluster-cidr fd00:1::/56 --service-cidr fd00:2::/112",
   ],
   run: upLab,

@@ -23,7 +23,7 @@ export async function startLabControlPlane(
   log: Log,
   signal: AbortSignal,
 ): Promise<LabControlPlane> {
-  const { clusterCidrs, serviceCidrs, hostApiPort } = options;
+  const { clusterCidrs, serviceCidrs, nodeMasks, hostApiPort } = options;
   const prefixes = (texts: string[]) => texts.map((text) => Prefix.parse(text));
   const server = await startApiServer({
     listen: [{ host: String(apiAddress), port: fabric.apiPort }, { unix: `${sharedDir}/${files.apiSocket}` }],
@@ -37,7 +37,13 @@ export async function startLabControlPlane(
   );
   const controllers = runControllers(
     client,
-    { clusterCIDRs: prefixes(clusterCidrs), serviceCIDRs: prefixes(serviceCidrs), log },
+    {
+      clusterCIDRs: prefixes(clusterCidrs),
+      serviceCIDRs: prefixes(serviceCidrs),
+      nodeMaskIPv4: nodeMasks[4],
+      nodeMaskIPv6: nodeMasks[6],
+      log,
+    },
     signal,
   );
   await controllers.ready;

@@ -1,9 +1,13 @@
 import type { EchoAnswer } from "./echo.ts";
 
+/** The lengths of the nodes' podCIDRs, of each family. */
+export type NodeMasks = Readonly<Record<4 | 6, number>>;
+
 /** What the user asks of a lab, checked. */
 export interface LabOptions {
   nodes: number;
   clusterCidrs: string[];
+  nodeMasks: NodeMasks;
   serviceCidrs: string[];
   clusterDns: string[];
   clusterDomain: string;

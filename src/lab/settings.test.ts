@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { explain, InvalidInput } from "../lib/errors.ts";
 import { Prefix } from "../lib/prefix.ts";
+import type { NodeMasks } from "./model.ts";
 import { settleNetworks } from "./settings.ts";
 
 const prefixes = (text: string) => text.split(",").map((each) => Prefix.parse(each));
@@ -14,16 +15,23 @@ interface Asked {
   service?: string;
   nodes?: number;
   joining?: number;
+  masks?: NodeMasks;
 }
 
 /** Settles them as the command does: texts, or the error. */
-function settle({ cluster, service, nodes = 3, joining = 0 }: Asked): string | unknown {
+function settle({
+  cluster,
+  service,
+  nodes = 3,
+  joining = 0,
+  masks = { 4: 24, 6: 64 },
+}: Asked): string | unknown {
   const typed = {
     ...(cluster === undefined ? {} : { clusterCidrs: prefixes(cluster) }),
     ...(service === undefined ? {} : { serviceCidrs: prefixes(service) }),
   };
   try {
-    const { clusterCidrs, serviceCidrs } = settleNetworks({ typed, usual, nodes, joining });
+    const { clusterCidrs, serviceCidrs } = settleNetworks({ typed, usual, nodeMasks: masks, nodes, joining });
     return `${clusterCidrs.join(",")} ${serviceCidrs.join(",")}`;
   } catch (error) {
     return error;
@@ -46,6 +54,11 @@ describe("takes", () => {
       "just enough with those that join",
       { cluster: "10.1.0.0/22", nodes: 3, joining: 1 },
       "10.1.0.0/22 10.96.0.0/16",
+    ],
+    [
+      "small podCIDRs",
+      { cluster: "10.1.0.0/24,fd00::/64", nodes: 4, masks: { 4: 26, 6: 120 } },
+      "10.1.0.0/24,fd00::/64 10.96.0.0/16,fd00:10:96::/112",
     ],
     ["one podCIDR", { cluster: "10.1.0.0/24", nodes: 1 }, "10.1.0.0/24 10.96.0.0/16"],
     ["pods of one family", { cluster: "fd00::/48" }, "fd00::/48 fd00:10:96::/112"],
@@ -113,6 +126,11 @@ describe("refuses", () => {
       "too few with the one that joins",
       { cluster: "fd00:1::/62", nodes: 4, joining: 1 },
       '--cluster-cidr: "fd00:1::/62" has room for 4 of 5 podCIDRs of /64, one for each node, of which 1 joins later. Give a /61 or larger, or fewer --nodes',
+    ],
+    [
+      "too few of the length that was asked for",
+      { cluster: "10.1.0.0/24", masks: { 4: 25, 6: 64 } },
+      '--cluster-cidr: "10.1.0.0/24" has room for 2 of 3 podCIDRs of /25, one for each node. Give a /23 or larger, or fewer --nodes',
     ],
     [
       "a prefix smaller than a podCIDR",

@@ -3,6 +3,7 @@ import { counted } from "../lib/count.ts";
 import { InvalidInput } from "../lib/errors.ts";
 import type { Prefix } from "../lib/prefix.ts";
 import { fabric } from "./fabric.ts";
+import type { NodeMasks } from "./model.ts";
 
 /** All pods' prefixes and all ClusterIPs', of one family or of both. */
 export interface LabNetworks {
@@ -15,6 +16,8 @@ export interface LabNetworksOptions {
   /** What somebody typed; where only one of the two is there, the other one's default has its families. */
   typed: Partial<LabNetworks>;
   usual: LabNetworks;
+  /** The lengths of the nodes' podCIDRs. */
+  nodeMasks: NodeMasks;
   /** How many nodes it starts with. */
   nodes: number;
   /** How many more join later. */
@@ -22,9 +25,6 @@ export interface LabNetworksOptions {
 }
 
 type CidrOption = "--cluster-cidr" | "--service-cidr";
-
-/** The lengths of the nodes' podCIDRs. */
-const nodeMasks = { 4: 24, 6: 64 } as const;
 
 /** Bits of a service prefix for addresses: the cluster's DNS is the tenth, and what Services get comes behind it. */
 const leastServiceBits = 5;
@@ -34,7 +34,7 @@ const leastServiceBits = 5;
  * typed.
  * @throws InvalidInput
  */
-export function settleNetworks({ typed, usual, nodes, joining }: LabNetworksOptions): LabNetworks {
+export function settleNetworks({ typed, usual, nodeMasks, nodes, joining }: LabNetworksOptions): LabNetworks {
   const alike = (cidrs: readonly Prefix[], like: readonly Prefix[] | undefined) =>
     like === undefined ? cidrs : cidrs.filter(({ family }) => like.some((each) => each.family === family));
   const clusterCidrs = typed.clusterCidrs ?? alike(usual.clusterCidrs, typed.serviceCidrs);
@@ -45,7 +45,7 @@ export function settleNetworks({ typed, usual, nodes, joining }: LabNetworksOpti
   checkFabric("--cluster-cidr", clusterCidrs);
   checkFabric("--service-cidr", serviceCidrs);
   checkFamilies(networks);
-  checkNodeRoom(clusterCidrs, nodes, joining);
+  checkNodeRoom(clusterCidrs, nodeMasks, nodes, joining);
   checkServiceRoom(serviceCidrs);
   return networks;
 }
@@ -85,7 +85,12 @@ function checkFamilies({ clusterCidrs, serviceCidrs }: LabNetworks): void {
   });
 }
 
-function checkNodeRoom(clusterCidrs: readonly Prefix[], nodes: number, joining: number): void {
+function checkNodeRoom(
+  clusterCidrs: readonly Prefix[],
+  nodeMasks: NodeMasks,
+  nodes: number,
+  joining: number,
+): void {
   const wanted = nodes + joining;
   for (const prefix of clusterCidrs) {
     const mask = nodeMasks[prefix.family];

@@ -73,6 +73,11 @@ describe("bad input", () => {
       `--nodes: "${nodes}" is not a whole number from 1 to 20. Write it like --nodes 3`,
     ]),
     [
+      "a podCIDR without room for a pod",
+      ["up", "--node-cidr-mask-size-ipv4", "31"],
+      '--node-cidr-mask-size-ipv4: "31" is not a whole number from 8 to 30. Write it like --node-cidr-mask-size-ipv4 24',
+    ],
+    [
       "a port that is none",
       ["up", "--api-port", "65536"],
       '--api-port: "65536" is not a whole number from 0 to 65535. Give a free port of this machine, or 0 for any',
@@ -178,17 +183,18 @@ describe("bad input", () => {
 
 describe("help", () => {
   const verbs = ["run", "up", "status", "check", "exec", "kubeconfig", "down"];
+  const shape = [
+    "--nodes N",
+    "--api-port PORT",
+    "--cluster-cidr PREFIX",
+    "--service-cidr PREFIX",
+    "--node-cidr-mask-size-ipv4 BITS",
+    "--node-cidr-mask-size-ipv6 BITS",
+  ];
   /** The options of the verbs that have some. */
   const options: Record<string, string[]> = {
-    run: [
-      "--nodes N",
-      "--api-port PORT",
-      "--cluster-cidr PREFIX",
-      "--service-cidr PREFIX",
-      "--once",
-      "--with-parent",
-    ],
-    up: ["--nodes N", "--api-port PORT", "--cluster-cidr PREFIX", "--service-cidr PREFIX"],
+    run: [...shape, "--once", "--with-parent"],
+    up: shape,
     status: ["--json"],
     check: ["--json"],
     exec: ["-n, --namespace NAME"],

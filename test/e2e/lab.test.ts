@@ -287,6 +287,18 @@ describe("one family", () => {
   }
 });
 
+labTest(
+  "nodes whose podCIDRs are of other lengths than usual",
+  async () => {
+    const cidrs = ["--cluster-cidr", "10.1.0.0/24,fd01::/70", "--node-cidr-mask-size-ipv4", "26"];
+    const masks = ["--node-cidr-mask-size-ipv6", "72", "--nodes", "2"];
+    const { status, stdout, stderr } = await run("masks", ["lab", "run", "--once", ...cidrs, ...masks]);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    expect(stdout).toMatch(/weft0 {2}10\.1\.0\.1\/26 {2}fd01::[0-9a-f:]*1\/72\n/);
+  },
+  60_000,
+);
+
 describe("a machine whose resolv.conf is a link into /run", () => {
   /** In mounts of its own, which end with it: the machine's /etc, changed, and another /run. */
   const machine = (dir: string, script: string) => `
