@@ -22,17 +22,21 @@ export class KernelError extends WeftError {
   ) {
     const name = errnoName(errno);
     const said = details.extack === undefined ? name : `${name}: ${details.extack}`;
-    super(
-      `kernel-${name.toLowerCase()}`,
-      `cannot ${operation}${subject && ` ${subject}`} (${said})`,
-      details,
-    );
+    super(`kernel-${name.toLowerCase()}`, `cannot ${operation}${subject && ` ${subject}`} (${said})`, {
+      ...remedyFor(name),
+      ...details,
+    });
     this.errno = errno;
     this.errnoName = name;
     this.operation = operation;
     this.subject = subject;
     this.extack = details.extack;
   }
+}
+
+/** What helps whatever was attempted, for those errnos that have such a thing. */
+function remedyFor(name: string): ErrorDetails {
+  return name === "EPERM" ? { remedy: "Run it as root, or with CAP_NET_ADMIN and CAP_SYS_ADMIN" } : {};
 }
 
 /** A {@link KernelError} with one of these names. */

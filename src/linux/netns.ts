@@ -160,7 +160,7 @@ function shareNetnsDir(): void {
 }
 
 function checkName(name: string): string {
-  if (name === "" || name === "." || name === ".." || name.includes("/") || name.length > 255) {
+  if (name === "" || name === "." || name === ".." || /[/\0]/.test(name) || Buffer.byteLength(name) > 255) {
     throw new InvalidInput("network namespace", name, "is not a file name", {
       remedy: "Use letters, digits, dots and dashes",
     });

@@ -141,7 +141,7 @@ kernelTest("a namespace is bound to any file", () => {
 });
 
 kernelTest("names that are no file names are refused", () => {
-  for (const name of ["", ".", "..", "a/b", "x".repeat(256)]) {
+  for (const name of ["", ".", "..", "a/b", "a\0b", "x".repeat(256), "é".repeat(128)]) {
     expect(() => createNetns(name)).toThrow("is not a file name");
   }
 });

@@ -91,3 +91,11 @@ test("a filter without conditions is refused", () => {
   }
   expect(() => requireConditions([{ original: { sourcePort: 5 } }, { zone: 0 }])).not.toThrow();
 });
+
+test.each([
+  [{ protocl: 17 }, 'filter: "protocl" is no condition (did you mean "protocol"?)'],
+  [{ protocol: 17, original: { dport: 53 } }, 'filter.original: "dport" is no condition'],
+  [{ reply: { source: "10.0.0.1" } }, 'filter.reply: "10.0.0.1" is neither an Ip nor a Prefix'],
+])("%j is refused, since it would delete more than was meant", (filter, message) => {
+  expect(() => requireConditions([filter as FlowFilter])).toThrow(message);
+});

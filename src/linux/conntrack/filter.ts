@@ -1,6 +1,7 @@
 import { InvalidInput } from "../../lib/errors.ts";
 import { Ip } from "../../lib/ip.ts";
-import type { Prefix } from "../../lib/prefix.ts";
+import { Prefix } from "../../lib/prefix.ts";
+import { didYouMean } from "../../lib/suggest.ts";
 import type { Flow, FlowFilter, FlowTuple, TupleFilter } from "./model.ts";
 
 /** True where all conditions hold. */
@@ -35,16 +36,41 @@ export function filtersOf(filter: FlowFilter | readonly FlowFilter[]): readonly 
   return Array.isArray(filter) ? filter : [filter as FlowFilter];
 }
 
-/** Throws for a filter that would mean every connection of the machine. */
+const tupleConditions = ["source", "destination", "sourcePort", "destinationPort"];
+const flowConditions = ["family", "protocol", "original", "reply", "zone", "mark", "status"];
+
+/**
+ * Throws for a filter that would mean every connection of the machine, or more than was meant: one with a condition
+ * that is none.
+ */
 export function requireConditions(filters: readonly FlowFilter[]): void {
   for (const filter of filters) {
-    const { original, reply, ...rest } = filter;
-    const conditions = [rest, original ?? {}, reply ?? {}].flatMap(Object.values);
+    const { original = {}, reply = {}, ...rest } = filter;
+    requireKnown("filter", filter, flowConditions);
+    for (const [name, tuple] of Object.entries({ original, reply })) {
+      requireKnown(`filter.${name}`, tuple, tupleConditions);
+      for (const end of [tuple.source, tuple.destination]) {
+        if (end === undefined || end instanceof Ip || end instanceof Prefix) continue;
+        throw new InvalidInput(`filter.${name}`, end, "is neither an Ip nor a Prefix", {
+          remedy: "Write Ip.parse(...) or Prefix.parse(...)",
+        });
+      }
+    }
+    const conditions = [rest, original, reply].flatMap((part) => Object.values(part));
     if (!conditions.some((condition) => condition !== undefined)) {
       throw new InvalidInput("filter", filter, "has no condition: it would delete every connection", {
         remedy: "Give a family, protocol, address, port, zone or mark",
       });
     }
+  }
+}
+
+function requireKnown(field: string, conditions: object, known: readonly string[]): void {
+  for (const name of Object.keys(conditions)) {
+    if (known.includes(name)) continue;
+    throw new InvalidInput(field, name, `is no condition${didYouMean(name, known)}`, {
+      remedy: `There are ${known.join(", ")}`,
+    });
   }
 }
 

@@ -1,4 +1,4 @@
-import { WeftError } from "../../lib/errors.ts";
+import { InvalidInput, WeftError } from "../../lib/errors.ts";
 import { Ip } from "../../lib/ip.ts";
 
 /** Netlink speaks the host's byte order. */
@@ -14,6 +14,28 @@ export class MalformedMessage extends WeftError {
   constructor(what: string) {
     super("malformed-message", `netlink: ${what}`);
   }
+}
+
+/** A value that an attribute or a field of a struct cannot hold. `field` is the way to it, such as "vlan.id". */
+export class UnwritableValue extends InvalidInput {
+  readonly #problem: string;
+
+  constructor(field: string, value: unknown, problem: string) {
+    super(field || "value", value, problem);
+    this.#problem = problem;
+  }
+
+  /** The same, seen from one level further out. */
+  below(name: string): UnwritableValue {
+    const path = this.field === "value" ? name : `${name}.${this.field}`;
+    return new UnwritableValue(path, this.value, this.#problem);
+  }
+}
+
+/** The number where it is whole and within bounds. What would be cut to fit would be something else. */
+export function checkWhole(value: number, least: number, most: number): number {
+  if (Number.isInteger(value) && value >= least && value <= most) return value;
+  throw new UnwritableValue("", value, `is not a whole number from ${least} to ${most}`);
 }
 
 /** A growing buffer into which messages are written; offsets are from its start. */
@@ -138,22 +160,22 @@ function viewOf(bytes: Uint8Array, length: number): DataView {
 }
 
 export const u8: Type<number> = {
-  write: (w, value) => w.u8(value),
+  write: (w, value) => w.u8(checkWhole(value, 0, 0xff)),
   read: (bytes) => viewOf(bytes, 1).getUint8(0),
 };
 
 export const u16: Type<number> = {
-  write: (w, value) => w.u16(value),
+  write: (w, value) => w.u16(checkWhole(value, 0, 0xffff)),
   read: (bytes) => viewOf(bytes, 2).getUint16(0, littleEndian),
 };
 
 export const u32: Type<number> = {
-  write: (w, value) => w.u32(value),
+  write: (w, value) => w.u32(checkWhole(value, 0, 0xffffffff)),
   read: (bytes) => viewOf(bytes, 4).getUint32(0, littleEndian),
 };
 
 export const s32: Type<number> = {
-  write: (w, value) => w.u32(value >>> 0),
+  write: (w, value) => w.u32(checkWhole(value, -0x80000000, 0x7fffffff) >>> 0),
   read: (bytes) => viewOf(bytes, 4).getInt32(0, littleEndian),
 };
 
@@ -164,12 +186,12 @@ export const u64: Type<bigint> = {
 
 /** Network byte order, as nfnetlink and some link attributes use it. */
 export const u16be: Type<number> = {
-  write: (w, value) => w.u16be(value),
+  write: (w, value) => w.u16be(checkWhole(value, 0, 0xffff)),
   read: (bytes) => viewOf(bytes, 2).getUint16(0, false),
 };
 
 export const u32be: Type<number> = {
-  write: (w, value) => w.u32be(value),
+  write: (w, value) => w.u32be(checkWhole(value, 0, 0xffffffff)),
   read: (bytes) => viewOf(bytes, 4).getUint32(0, false),
 };
 
@@ -181,6 +203,7 @@ export const u64be: Type<bigint> = {
 /** Text that ends with a zero byte (NLA_NUL_STRING). */
 export const text: Type<string> = {
   write: (w, value) => {
+    if (value.includes("\0")) throw new UnwritableValue("", value, "has a zero byte in it");
     w.raw(encoder.encode(value));
     w.u8(0);
   },
@@ -234,7 +257,10 @@ export class Schema<F extends Fields> implements Type<ValueOf<F>> {
     this.fields = fields;
   }
 
-  /** Writes the attributes that the value has, in its order; what the schema does not name is passed over. */
+  /**
+   * Writes the attributes that the value has, in its order; what the schema does not name is passed over. Throws
+   * {@link UnwritableValue}.
+   */
   write(writer: Writer, value: ValueOf<F>): void {
     // By the value's few keys, not the schema's many.
     for (const name in value) {
@@ -245,7 +271,11 @@ export class Schema<F extends Fields> implements Type<ValueOf<F>> {
       const number = field[0];
       const type = field[1];
       const at = writer.begin(type.nested ? number | NLA_F_NESTED : number);
-      type.write(writer, given);
+      try {
+        type.write(writer, given);
+      } catch (error) {
+        throw error instanceof UnwritableValue ? error.below(name) : error;
+      }
       writer.end(at);
     }
   }

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
-import { list, MalformedMessage, schema, text, u8, u32, Writer } from "./codec.ts";
+import { InvalidInput } from "../../lib/errors.ts";
+import { list, MalformedMessage, s32, schema, text, u8, u16, u16be, u32, u32be, Writer } from "./codec.ts";
 import { Bits, bool, fixed, mac, Names, n64, struct } from "./types.ts";
 
 test("a struct is written in order, and what is missing is zero", () => {
@@ -9,6 +10,42 @@ test("a struct is written in order, and what is missing is zero", () => {
   expect([...writer.finish()]).toEqual([7, 0, 0x12, 0x34, 0xfe, 0xff, 0xff, 0xff]);
   expect(point.read(writer.finish())).toEqual({ kind: 7, flags: 0, port: 0x1234, index: -2 });
   expect(() => point.read(new Uint8Array(7))).toThrow(MalformedMessage);
+});
+
+const sized = schema({
+  u8: [1, u8],
+  u16: [2, u16],
+  u16be: [3, u16be],
+  u32: [4, u32],
+  u32be: [5, u32be],
+  s32: [6, s32],
+  n64: [7, n64],
+  text: [8, text],
+  point: [9, struct("point", { port: fixed.u16be, index: fixed.s32 })],
+});
+const unwritable: [Parameters<typeof sized.write>[1], string][] = [
+  [{ u8: 256 }, "u8: 256 is not a whole number from 0 to 255"],
+  [{ u16: 65_541 }, "u16: 65541 is not a whole number from 0 to 65535"],
+  [{ u16be: -1 }, "u16be: -1 is not"],
+  [{ u32: 2 ** 32 + 1500 }, "u32: 4294968796 is not a whole number from 0 to 4294967295"],
+  [{ u32: 1500.5 }, "u32: 1500.5 is not"],
+  [{ u32: Number.NaN }, "u32: null is not"],
+  [{ u32be: 2 ** 32 }, "u32be: 4294967296 is not"],
+  [{ s32: 2 ** 31 }, "s32: 2147483648 is not a whole number from -2147483648 to 2147483647"],
+  [{ n64: -1 }, "n64: -1 is not"],
+  [{ text: "eth0\0x" }, 'text: "eth0\\u0000x" has a zero byte in it'],
+  [{ point: { port: 70_000, index: 0 } }, "point.port: 70000 is not a whole number from 0 to 65535"],
+];
+test.each(unwritable)("%j is refused rather than cut to fit", (value, message) => {
+  expect(() => sized.write(new Writer(), value)).toThrow(InvalidInput);
+  expect(() => sized.write(new Writer(), value)).toThrow(message);
+});
+
+test("what fits to the last bit is written", () => {
+  const value = { u8: 255, u16: 65_535, u32: 2 ** 32 - 1, s32: -(2 ** 31), n64: Number.MAX_SAFE_INTEGER };
+  const writer = new Writer();
+  sized.write(writer, value);
+  expect(sized.read(writer.finish())).toEqual(value);
 });
 
 test("names stand for numbers, and numbers without a name stay numbers", () => {

@@ -1,11 +1,23 @@
 import { InvalidInput } from "../../lib/errors.ts";
 import { formatMac, parseMac } from "../../lib/mac.ts";
 import { didYouMean } from "../../lib/suggest.ts";
-import { littleEndian, MalformedMessage, type Type, u8, u64, type Writer } from "./codec.ts";
+import {
+  checkWhole,
+  littleEndian,
+  MalformedMessage,
+  type Type,
+  UnwritableValue,
+  u8,
+  u64,
+  type Writer,
+} from "./codec.ts";
 
 /** A number of fixed size within a {@link Struct}. */
 export interface Fixed {
+  /** In bytes. */
   readonly size: number;
+  readonly least: number;
+  readonly most: number;
   write(view: DataView, at: number, value: number): void;
   read(view: DataView, at: number): number;
 }
@@ -13,31 +25,43 @@ export interface Fixed {
 export const fixed = {
   u8: {
     size: 1,
+    least: 0,
+    most: 0xff,
     write: (view, at, value) => view.setUint8(at, value),
     read: (view, at) => view.getUint8(at),
   },
   u16: {
     size: 2,
+    least: 0,
+    most: 0xffff,
     write: (view, at, value) => view.setUint16(at, value, littleEndian),
     read: (view, at) => view.getUint16(at, littleEndian),
   },
   u16be: {
     size: 2,
+    least: 0,
+    most: 0xffff,
     write: (view, at, value) => view.setUint16(at, value, false),
     read: (view, at) => view.getUint16(at, false),
   },
   u32: {
     size: 4,
+    least: 0,
+    most: 0xffffffff,
     write: (view, at, value) => view.setUint32(at, value, littleEndian),
     read: (view, at) => view.getUint32(at, littleEndian),
   },
   u32be: {
     size: 4,
+    least: 0,
+    most: 0xffffffff,
     write: (view, at, value) => view.setUint32(at, value, false),
     read: (view, at) => view.getUint32(at, false),
   },
   s32: {
     size: 4,
+    least: -0x80000000,
+    most: 0x7fffffff,
     write: (view, at, value) => view.setInt32(at, value, littleEndian),
     read: (view, at) => view.getInt32(at, littleEndian),
   },
@@ -63,7 +87,12 @@ export function struct<K extends string>(name: string, fields: Readonly<Record<K
     const { view } = writer;
     for (let i = 0; i < keys.length; i++) {
       const type = types[i] as Fixed;
-      type.write(view, at, value[keys[i] as K] ?? 0);
+      const given = value[keys[i] as K] ?? 0;
+      if (!(Number.isInteger(given) && given >= type.least && given <= type.most)) {
+        const problem = `is not a whole number from ${type.least} to ${type.most}`;
+        throw new UnwritableValue(keys[i] as K, given, problem);
+      }
+      type.write(view, at, given);
       at += type.size;
     }
   };
@@ -166,6 +195,6 @@ export const mac: Type<string> = {
 
 /** 64 bits of which no more than 53 are ever used: a plain number. */
 export const n64: Type<number> = {
-  write: (writer, value) => writer.u64(BigInt(value)),
+  write: (writer, value) => writer.u64(BigInt(checkWhole(value, 0, Number.MAX_SAFE_INTEGER))),
   read: (bytes) => Number(u64.read(bytes)),
 };
