@@ -169,7 +169,7 @@ Example:
     const { options, positionals } = parseOptions(`cni ${name}`, rest, specs, {
       min: verb.min,
       max: verb.max,
-      names: verb.usage,
+      names: verb.usage.slice(name.length + 1),
     });
     try {
       return await verb.run(positionals, options);

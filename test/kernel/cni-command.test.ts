@@ -148,7 +148,7 @@ test("weft cni list shows what there is, and what is wrong with it", () => {
 const commandLines: [string, string[], number, string][] = [
   ["no verb", [], 2, "Usage:"],
   ["a misspelt verb", ["ad"], 2, 'there is no "ad" (did you mean "add"?)'],
-  ["too few arguments", ["add", "net"], 2, "missing add NETWORK NETNS"],
+  ["too few arguments", ["add", "net"], 2, "missing NETWORK NETNS"],
   [
     "a misspelt option",
     ["list", "--conf-dri", "x"],
