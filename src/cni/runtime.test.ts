@@ -252,6 +252,18 @@ test("a second ADD that the first plugin refuses leaves the attachment as it is"
   expect(ground.calls().slice(3)).toEqual(["ADD once", "ADD flaky", "DEL flaky", "DEL once"]);
 });
 
+test("an ADD whose result cannot be kept is taken back", async () => {
+  const ground = new Ground({ a: answer("10.0.0.1/8"), b: `[ "$CNI_COMMAND" = ADD ] && echo '{}'; exit 0` });
+  writeFileSync(join(ground.dir, "cache"), "");
+  const error = await errorOf(ground.runtime().add(list([{ type: "a" }]), blue));
+  expect(error).toMatchObject({ cniCode: 5, remedy: expect.stringContaining("cache folder") });
+  expect(ground.calls()).toEqual(["ADD a", "DEL a"]);
+  // No version before 0.3.0 can say that there is no address.
+  const old = list([{ type: "b" }], { cniVersion: "0.2.0" });
+  expect((await errorOf(ground.runtime().add(old, blue))).cniCode).toBe(1);
+  expect(ground.calls().slice(2)).toEqual(["ADD b", "DEL b"]);
+});
+
 test("CHECK needs 0.4.0, and can be switched off", async () => {
   const ground = new Ground({ a: answer("10.0.0.1/8") });
   const runtime = ground.runtime();

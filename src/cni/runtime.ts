@@ -79,23 +79,23 @@ export class CniRuntime {
       for (const plugin of list.plugins) {
         result = await this.#callAdd(list, plugin, attachment, result);
       }
+      if (result === undefined) throw new CniError(cniErrorCode.invalidNetworkConfig, "plugins: none");
+      this.#cache.write({
+        network: list.name,
+        containerId: attachment.containerId,
+        ifname: attachment.ifname,
+        netns: attachment.netns,
+        args: attachment.args ?? [],
+        capabilityArgs: attachment.capabilityArgs ?? {},
+        config: list.text,
+        result: formatResult(result, version),
+      });
+      return result;
     } catch (error) {
       // The first plugin refused an attachment that an earlier ADD made: DEL would take that one away.
       if (result !== undefined || !isRemembered) await this.#rollBack(list, attachment, result);
       throw error;
     }
-    if (result === undefined) throw new CniError(cniErrorCode.invalidNetworkConfig, "plugins: none");
-    this.#cache.write({
-      network: list.name,
-      containerId: attachment.containerId,
-      ifname: attachment.ifname,
-      netns: attachment.netns,
-      args: attachment.args ?? [],
-      capabilityArgs: attachment.capabilityArgs ?? {},
-      config: list.text,
-      result: formatResult(result, version),
-    });
-    return result;
   }
 
   async #rollBack(list: NetworkList, attachment: Attachment, result: Result | undefined): Promise<void> {

@@ -39,19 +39,42 @@ export interface Host {
  */
 export async function runPlugin(plugin: Plugin, host: Host): Promise<number> {
   let answerVersion: string = currentVersion;
+  let request: PluginRequest | undefined;
+  let status = 0;
+  let text: string;
   try {
     const invocation = parseInvocation(host.env);
     const raw = parseJsonObject(readConfig(host), "network configuration");
     const asked = raw.cniVersion;
     answerVersion = typeof asked === "string" && isSupportedVersion(asked) ? asked : defaultVersion;
     const config = parseNetworkConfig(raw, { lenientPrevResult: invocation.command === "DEL" });
-    const text = await dispatch(plugin, invocation, config, host);
-    host.writeStdout(text);
-    return 0;
+    request = requestOf(plugin, invocation, config, host);
+    text = await dispatch(plugin, request, host);
   } catch (error) {
-    host.writeStdout(JSON.stringify(toErrorResult(error, answerVersion), null, 4));
-    return 1;
+    status = 1;
+    text = JSON.stringify(toErrorResult(error, answerVersion), null, 4);
   }
+  try {
+    host.writeStdout(text);
+  } catch (error) {
+    // An ADD of which nobody learns is a failed one.
+    if (status === 0 && request?.invocation.command === "ADD") await takeBack(plugin, request);
+    host.writeStderr(`${plugin.name}: cannot answer: ${(error as Error).message}\n`);
+    status = 1;
+  }
+  return status;
+}
+
+function requestOf(plugin: Plugin, invocation: Invocation, config: NetworkConfig, host: Host): PluginRequest {
+  return {
+    invocation,
+    config,
+    warn: (message) => host.writeStderr(`${plugin.name}: ${message}\n`),
+    builtin: host.builtin,
+    env: host.env,
+    ...(host.deletePair === undefined ? {} : { deletePair: host.deletePair }),
+    ...(host.signal === undefined ? {} : { signal: host.signal }),
+  };
 }
 
 function readConfig(host: Host): string {
@@ -63,12 +86,8 @@ function readConfig(host: Host): string {
 }
 
 /** Calls the plugin for one command; the answer is what goes to standard output. */
-async function dispatch(
-  plugin: Plugin,
-  invocation: Invocation,
-  config: NetworkConfig,
-  host: Host,
-): Promise<string> {
+async function dispatch(plugin: Plugin, request: PluginRequest, host: Host): Promise<string> {
+  const { invocation, config } = request;
   const { command } = invocation;
   requireCommandVersion(command, config.cniVersion);
   if (invocation.netns !== "" && !invocation.netnsOverride && host.isOwnNetns(invocation.netns)) {
@@ -80,19 +99,10 @@ async function dispatch(
       },
     );
   }
-  const request: PluginRequest = {
-    invocation,
-    config,
-    warn: (message) => host.writeStderr(`${plugin.name}: ${message}\n`),
-    builtin: host.builtin,
-    env: host.env,
-    ...(host.deletePair === undefined ? {} : { deletePair: host.deletePair }),
-    ...(host.signal === undefined ? {} : { signal: host.signal }),
-  };
   switch (command) {
     case "ADD":
       for (const sentence of unknownKeys(plugin, config)) request.warn(sentence);
-      return JSON.stringify(formatResult(await plugin.add(request), config.cniVersion), null, 4);
+      return await add(plugin, request);
     case "DEL":
       await plugin.del(request);
       return "";
@@ -107,6 +117,24 @@ async function dispatch(
       return "";
     case "VERSION":
       return versionText();
+  }
+}
+
+async function add(plugin: Plugin, request: PluginRequest): Promise<string> {
+  const result = await plugin.add(request);
+  try {
+    return JSON.stringify(formatResult(result, request.config.cniVersion), null, 4);
+  } catch (error) {
+    await takeBack(plugin, request);
+    throw error;
+  }
+}
+
+async function takeBack(plugin: Plugin, request: PluginRequest): Promise<void> {
+  try {
+    await plugin.del(request);
+  } catch (error) {
+    request.warn(`while taking back a failed ADD: ${(error as Error).message}`);
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Invocation } from "../cni/env.ts";
 import { CniError, cniErrorCode } from "../cni/errors.ts";
 import type { GcRequest, Plugin, PluginRequest } from "../cni/plugin.ts";
-import { isDnsEmpty, type Result, type ResultInterface } from "../cni/result.ts";
+import { formatResult, isDnsEmpty, type Result, type ResultInterface } from "../cni/result.ts";
 import type { Ip } from "../lib/ip.ts";
 import { anyOf } from "../lib/lists.ts";
 import type { Prefix } from "../lib/prefix.ts";
@@ -42,7 +42,10 @@ export const bridge: Plugin = {
     using container = new LeanRtnl(netns.fd);
     const undo: Undo[] = [];
     try {
-      return await attach({ request, config, netns, host, container, undo });
+      const result = await attach({ request, config, netns, host, container, undo });
+      // Old versions cannot say that there are no addresses.
+      formatResult(result, request.config.cniVersion);
+      return result;
     } catch (error) {
       for (const step of undo.reverse()) await attempt(step, request);
       throw error;

@@ -13,7 +13,13 @@ export async function main(name: PluginName): Promise<number> {
     env: process.env,
     readStdin: () => readDescriptor(0, longestConfig),
     writeStdout: (text) => writeDescriptor(1, text),
-    writeStderr: (text) => writeDescriptor(2, text),
+    writeStderr: (text) => {
+      try {
+        writeDescriptor(2, text);
+      } catch {
+        // Nobody listens: no reason to fail.
+      }
+    },
     isOwnNetns,
     builtin: ownBuiltin,
   });

@@ -224,6 +224,22 @@ test.each(failures)("a failed ADD leaves nothing behind: %s", async (_, more, ip
   expect(blue.kernel.rtnl.links.list().map(({ name }) => name)).toEqual(["lo"]);
 });
 
+test("layer 2 in a version that cannot say so is refused, and nothing is left", async () => {
+  using host = new CniHost();
+  const blue = host.container();
+  const before = host.state();
+  const { ipam: _, ...config } = host.config({
+    cniVersion: "0.2.0",
+    isGateway: false,
+    isDefaultGateway: false,
+  });
+  const { status, json } = await host.call("ADD", blue, config);
+  expect([status, json.code]).toEqual([1, 1]);
+  expect(json.msg).toContain("without addresses in version 0.2.0");
+  expect(host.state()).toBe(before);
+  expect(blue.kernel.rtnl.links.list().map(({ name }) => name)).toEqual(["lo"]);
+});
+
 test("a route of scope link has no gateway but its own; a gateway may lie elsewhere", async () => {
   using host = new CniHost();
   const blue = host.container();
