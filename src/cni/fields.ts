@@ -128,7 +128,9 @@ export class Fields {
   /** The remedy for a key that is not there, where another one looks like it. */
   misspelt(name: string): string | undefined {
     if (this.get(name) !== undefined) return undefined;
-    const meant = suggest(name, Object.keys(this.raw));
+    // One that is there with null is no misspelling.
+    const others = Object.keys(this.raw).filter((key) => key.toLowerCase() !== name.toLowerCase());
+    const meant = suggest(name, others);
     return meant === undefined ? undefined : `Write "${name}" in place of "${meant}"`;
   }
 

@@ -97,7 +97,7 @@ function requestedMac(fields: Fields, byArgs: string | undefined): string | unde
     const mac = parseMac(text, field);
     if (((mac[0] as number) & 1) === 0 && mac.some((byte) => byte !== 0)) return formatMac(mac);
     throw new InvalidInput(field, text, "is not a unicast address", {
-      remedy: "Make its first byte even, such as 02",
+      remedy: "Use one whose first byte is even and that is not all zeros, such as 02:00:00:00:00:01",
     });
   }
   return undefined;

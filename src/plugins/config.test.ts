@@ -177,6 +177,7 @@ const ipamMistakes: [string, JsonObject, string][] = [
     { ipam: { ranges: [[{ subnt: "10.1.0.0/16" }]] } },
     '7 ipam.ranges[0][0].subnet: is missing. Write "subnet" in place of "subnt"',
   ],
+  ["ranges of null", { ipam: { ranges: null } }, "7 no IP ranges specified. Give ipam.ranges"],
   [
     "misspelt ranges",
     { ipam: { rnages: ranges } },
