@@ -1,4 +1,4 @@
-import { isUnreachable } from "../kube/errors.ts";
+import { ApiError, isUnreachable } from "../kube/errors.ts";
 import { explain, WeftError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 
@@ -42,7 +42,7 @@ export class ApiConnection {
   interrupted(resource: string, error: unknown): void {
     this.#followed.set(resource, error);
     const text = explain(error);
-    const message = isUnreachable(error) ? text : `the API server "${this.#server}" says: ${text}`;
+    const message = error instanceof ApiError ? `the API server "${this.#server}" says: ${text}` : text;
     const kind = kindOf(error);
     const known = this.#lost;
     this.#lost = { since: known?.since ?? new Date(this.#now()).toISOString(), kind, message };

@@ -78,7 +78,7 @@ export function conformance(
         client.delete(configMaps, ref),
         client.get(nodes, { name: "none" }),
       ];
-      for (const call of calls) expect(isNotFound(await failure(call))).toBe(true);
+      for (const error of await Promise.all(calls.map(failure))) expect(isNotFound(error)).toBe(true);
     });
 
     test("generateName makes names", async () => {

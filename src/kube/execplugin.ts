@@ -152,7 +152,10 @@ async function runPlugin(config: ExecConfig, options: ExecOptions): Promise<stri
       cancel();
       if (timedOut) reject(failure(config, `did not end within ${timeoutMs} ms and was killed`));
       else if (code === 0) resolve(output);
-      else reject(failure(config, `ended with ${signal ?? `code ${code}`}: ${errors.trim()}`));
+      else
+        reject(
+          failure(config, `ended with ${signal ?? `code ${code}`}: ${errors.trim() || "it printed nothing"}`),
+        );
     });
   });
 }

@@ -178,6 +178,8 @@ describe("several files", () => {
 describe("what is refused, each with file, field and remedy", () => {
   const cases: [what: string, content: () => string, message: string][] = [
     ["no YAML", () => file("a: [", "bad.yaml"), "is not YAML"],
+    ["a misspelt key", () => file({ clustres: [] }), '"clustres" is not a key of a config. Write "clusters"'],
+    ["a user's misspelt key", () => kubeconfig({ user: { tokn: "t" } }), 'Write "token" in its place'],
     ["another kind", () => file({ kind: "Pod" }), 'is not "Config"'],
     ["no list", () => file({ clusters: {} }), "clusters in"],
     ["no context", () => file({}), "names no context"],

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
 import type { Clock } from "../lib/clock.ts";
 import { InvalidInput } from "../lib/errors.ts";
-import { didYouMean } from "../lib/suggest.ts";
+import { didYouMean, suggest } from "../lib/suggest.ts";
 import type { ClientConfig } from "./clientconfig.ts";
 import {
   basic,
@@ -49,6 +49,37 @@ export interface Context {
   namespace?: string;
 }
 
+/** The keys of each part. Others are ignored, as by kubectl, unless they look like one of these misspelt. */
+const keys = {
+  config: [
+    "apiVersion",
+    "kind",
+    "preferences",
+    "clusters",
+    "users",
+    "contexts",
+    "current-context",
+    "extensions",
+  ],
+  cluster: [
+    ...["server", "tls-server-name", "insecure-skip-tls-verify", "certificate-authority"],
+    ...["certificate-authority-data", "proxy-url", "disable-compression", "extensions"],
+  ],
+  user: [
+    ...[
+      "client-certificate",
+      "client-certificate-data",
+      "client-key",
+      "client-key-data",
+      "token",
+      "tokenFile",
+    ],
+    ...["username", "password", "as", "as-uid", "as-groups", "as-user-extra", "exec", "auth-provider"],
+    "extensions",
+  ],
+  context: ["cluster", "user", "namespace", "extensions"],
+} as const;
+
 /** An entry and the file that it stands in. */
 interface Named<E> {
   entry: E;
@@ -69,7 +100,10 @@ export function parseKubeconfig(text: string, file: string): Kubeconfig {
   try {
     root = Bun.YAML.parse(text);
   } catch (cause) {
-    throw new InvalidInput("kubeconfig", file, `is not YAML: ${(cause as Error).message}`, { cause });
+    throw new InvalidInput("kubeconfig", file, `is not YAML: ${(cause as Error).message}`, {
+      cause,
+      remedy: "Let kubectl config view --kubeconfig FILE show where",
+    });
   }
   const config: Kubeconfig = {
     files: [file],
@@ -83,6 +117,7 @@ export function parseKubeconfig(text: string, file: string): Kubeconfig {
   if (root.kind !== undefined && root.kind !== "Config") {
     throw new InvalidInput(`kind in ${file}`, root.kind, 'is not "Config"');
   }
+  refuseMisspelt(root, "config", file);
   const current = root["current-context"];
   if (typeof current === "string" && current !== "") config.currentContext = current;
   entries(root, "clusters", "cluster", file, config.clusters);
@@ -94,7 +129,7 @@ export function parseKubeconfig(text: string, file: string): Kubeconfig {
 function entries<E>(
   root: Record<string, unknown>,
   plural: string,
-  singular: string,
+  singular: "cluster" | "user" | "context",
   file: string,
   into: Map<string, Named<E>>,
 ): void {
@@ -107,8 +142,21 @@ function entries<E>(
     }
     const entry = item[singular] ?? {};
     if (!isRecord(entry)) throw new InvalidInput(field, entry, `has no ${singular} object`);
+    refuseMisspelt(entry, singular, field);
     // The first entry of a name wins, as in client-go.
     if (!into.has(item.name)) into.set(item.name, { entry: entry as E, file });
+  }
+}
+
+function refuseMisspelt(record: Record<string, unknown>, part: keyof typeof keys, where: string): void {
+  const known: readonly string[] = keys[part];
+  for (const key of Object.keys(record)) {
+    if (known.includes(key)) continue;
+    const meant = suggest(key, known);
+    if (meant === undefined) continue;
+    throw new InvalidInput(where, key, `is not a key of a ${part}`, {
+      remedy: `Write "${meant}" in its place`,
+    });
   }
 }
 
@@ -329,7 +377,9 @@ function inlineOrFile(cluster: Cluster, field: "certificate-authority", file: st
 function decodePem(data: string, field: string, file: string): string {
   const pem = Buffer.from(data, "base64").toString("latin1");
   if (!pem.includes("-----BEGIN ")) {
-    throw new InvalidInput(`${field} in ${file}`, data.slice(0, 16), "is not PEM in base64");
+    throw new InvalidInput(`${field} in ${file}`, data.slice(0, 16), "is not PEM in base64", {
+      remedy: `Give what "base64 -w0 FILE.pem" prints, or the file's path as ${field.replace(/-data$/, "")}`,
+    });
   }
   return pem;
 }
