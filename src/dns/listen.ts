@@ -42,7 +42,11 @@ export function listenFailure(
   const fail = (kind: string, problem: string, remedy: string) =>
     new ListenFailure(kind, protocol, address, port, problem, remedy);
   if (code.includes("EADDRINUSE")) {
-    return fail("address-in-use", "another program listens there", "Stop it, or choose another port");
+    return fail(
+      "address-in-use",
+      "another program listens there",
+      "Stop it (ss -lunp and ss -ltnp name it), or choose another address",
+    );
   }
   if (code.includes("EADDRNOTAVAIL")) {
     return fail(
@@ -52,7 +56,7 @@ export function listenFailure(
     );
   }
   if (code.includes("EACCES")) {
-    return fail("listen-denied", "ports below 1024 need privilege", "Run as root, or choose another port");
+    return fail("listen-denied", "ports below 1024 need privilege", "Run as root");
   }
   return fail("listen-failed", text, "Check the address and the port");
 }
