@@ -1,5 +1,6 @@
 import { mkdirSync } from "node:fs";
-import { resolve } from "node:path";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
 import { explain, WeftError } from "../lib/errors.ts";
 
 /**
@@ -13,7 +14,7 @@ export function labDir(): string {
   const runtime = process.env.XDG_RUNTIME_DIR;
   return runtime !== undefined && runtime !== ""
     ? `${runtime}/weft-lab`
-    : `/tmp/weft-lab-${process.getuid?.()}`;
+    : join(tmpdir(), `weft-lab-${process.getuid?.()}`);
 }
 
 /** Where the lab sees {@link labDir} from the inside, whatever it is called outside. */
