@@ -19,8 +19,8 @@ ${Object.entries(verbs)
 
 weft lab COMMAND --help tells what it does, its options, and examples.
 
-The lab's folder is /run/weft-lab for root, else in $XDG_RUNTIME_DIR, $TMPDIR or /tmp; $WEFT_LAB_DIR names another one, so that
-several labs can run side by side.`;
+The lab's folder is /run/weft-lab for root, else in $XDG_RUNTIME_DIR, $TMPDIR or /tmp; $WEFT_LAB_DIR names another
+one, so that several labs can run side by side.`;
 
 /** The lab's own processes, started by the verbs above; not for people. */
 const roles: Readonly<Record<string, (json: string) => Promise<number>>> = {
