@@ -60,7 +60,7 @@ export function startProgram(a: Assembler, program: Program): void {
   a.op("sub", "r14", 1);
   a.jumpIf("ne", "segment");
   a.move("rdi", "rbp");
-  system(a, "close");
+  a.system(sys.close);
   showInterpreter(a, program);
   tellLinker(a, program);
   a.load("rax", "rsp", elf.entry);
@@ -70,7 +70,7 @@ export function startProgram(a: Assembler, program: Program): void {
   a.jumpTo("rax");
   a.label("cannot-start");
   a.set("rdi", cannotStart);
-  system(a, "exit_group");
+  a.system(sys.exit_group);
 }
 
 /** What {@link startProgram} reads. */
@@ -87,13 +87,13 @@ function readHeaders(a: Assembler): void {
   a.addressOf("rsi", "interpreter");
   a.set("rdx", O_CLOEXEC);
   a.set("r10", 0);
-  system(a, "openat");
+  a.system(sys.openat);
   a.jumpIf("s", "cannot-start");
   a.move("rbp", "rax");
   a.move("rdi", "rbp");
   a.move("rsi", "rsp");
   a.set("rdx", page);
-  system(a, "read");
+  a.system(sys.read);
   a.op("cmp", "rax", page);
   a.jumpIf("ne", "cannot-start");
 }
@@ -128,7 +128,7 @@ function reserve(a: Assembler): void {
   a.set("r10", MAP_PRIVATE | MAP_ANONYMOUS);
   a.set("r8", -1);
   a.set("r9", 0);
-  system(a, "mmap");
+  a.system(sys.mmap);
   a.jumpIf("s", "cannot-start");
   a.move("r15", "rax");
   firstSegment(a);
@@ -153,7 +153,7 @@ function loadSegment(a: Assembler): void {
   a.move("r8", "rbp");
   a.load("r9", "rbx", segment.offset);
   a.op("and", "r9", -page);
-  system(a, "mmap");
+  a.system(sys.mmap);
   a.jumpIf("s", "cannot-start");
   clearRest(a);
 }
@@ -184,7 +184,7 @@ function clearRest(a: Assembler): void {
   a.set("r10", MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS);
   a.set("r8", -1);
   a.set("r9", 0);
-  system(a, "mmap");
+  a.system(sys.mmap);
   a.jumpIf("s", "cannot-start");
 }
 
@@ -194,7 +194,7 @@ function showInterpreter(a: Assembler, { interpreterHeader }: Program): void {
     a.set("rdi", interpreterHeader & -page);
     a.set("rsi", page);
     a.set("rdx", protection);
-    system(a, "mprotect");
+    a.system(sys.mprotect);
     a.jumpIf("ne", "cannot-start");
   };
   protect(PROT_READ | PROT_WRITE);
@@ -232,10 +232,4 @@ function tellLinker(a: Assembler, { entry }: Program): void {
   a.op("add", "rdi", 16);
   a.jump("auxiliary");
   a.label("told");
-}
-
-function system(a: Assembler, name: keyof typeof sys): void {
-  a.set("rax", sys[name]);
-  a.syscall();
-  a.op("cmp", "rax", 0);
 }

@@ -161,7 +161,7 @@ function connect(a: Assembler): void {
   a.set("rdi", AF_UNIX);
   a.set("rsi", SOCK_STREAM | SOCK_CLOEXEC);
   a.set("rdx", 0);
-  system(a, "socket");
+  a.system(sys.socket);
   a.jumpIf("s", "self");
   a.move("rbp", "rax");
   // In the place of a standard stream that is closed, where it would be taken for that.
@@ -172,7 +172,7 @@ function connect(a: Assembler): void {
   a.move("rdi", "rbp");
   a.address("rsi", "rsp", path);
   a.set("rdx", 2 + prefix.length + digits + suffix.length + 1);
-  system(a, "connect");
+  a.system(sys.connect);
   a.jumpIf("ne", "close");
   requireOwnServer(a);
 }
@@ -186,10 +186,10 @@ function requireOwnServer(a: Assembler): void {
   a.set("rdx", SO_PEERCRED);
   a.move("r10", "rsp");
   a.address("r8", "rsp", 16);
-  system(a, "getsockopt");
+  a.system(sys.getsockopt);
   a.jumpIf("ne", "close");
   a.loadDword("r15", "rsp", 4);
-  system(a, "geteuid");
+  a.system(sys.geteuid);
   a.op("cmp", "r15", "rax");
   a.jumpIf("ne", "close");
 }
@@ -206,7 +206,7 @@ function limitWait(a: Assembler, seconds: number): void {
   a.set("r8", timevalSize);
   for (const option of [SO_RCVTIMEO, SO_SNDTIMEO]) {
     a.set("rdx", option);
-    system(a, "setsockopt");
+    a.system(sys.setsockopt);
   }
 }
 
@@ -243,7 +243,7 @@ function sendInput(a: Assembler): void {
   a.set("rdi", 0);
   a.address("rsi", "rsp", 8);
   a.set("rdx", pieceSize);
-  system(a, "read");
+  a.system(sys.read);
   a.move("r15", "rax");
   a.jumpIf("g", "piece");
   a.set("r15", 0);
@@ -280,7 +280,7 @@ function passAnswer(a: Assembler): void {
   a.set("r13", 2);
   a.call("pass");
   a.move("rdi", "r12");
-  system(a, "exit_group");
+  a.system(sys.exit_group);
 }
 
 function giveUp(a: Assembler): void {
@@ -288,13 +288,13 @@ function giveUp(a: Assembler): void {
   a.set("rdi", 1);
   a.addressOf("rsi", "lost-server");
   a.set("rdx", text(lostServer).length);
-  system(a, "write");
+  a.system(sys.write);
   a.set("rdi", 1);
-  system(a, "exit_group");
+  a.system(sys.exit_group);
 
   a.label("close");
   a.move("rdi", "rbp");
-  system(a, "close");
+  a.system(sys.close);
   a.label("self");
 }
 
@@ -305,7 +305,7 @@ function routines(a: Assembler): void {
   a.set("r10", MSG_NOSIGNAL);
   a.set("r8", 0);
   a.set("r9", 0);
-  system(a, "sendto");
+  a.system(sys.sendto);
   a.jumpIf("le", "return");
   a.op("add", "rsi", "rax");
   a.op("sub", "rdx", "rax");
@@ -317,7 +317,7 @@ function routines(a: Assembler): void {
   // Receives rdx bytes to rsi. Flags: positive where all came.
   a.label("receive");
   a.move("rdi", "rbp");
-  system(a, "read");
+  a.system(sys.read);
   a.jumpIf("le", "return");
   a.op("add", "rsi", "rax");
   a.op("sub", "rdx", "rax");
@@ -336,13 +336,13 @@ function routines(a: Assembler): void {
   a.jumpIf("a", "pass-piece");
   a.move("rdx", "r14");
   a.label("pass-piece");
-  system(a, "read");
+  a.system(sys.read);
   a.jumpIf("le", "pass-lost");
   a.move("rdx", "rax");
   a.op("sub", "r14", "rax");
   a.label("pass-write");
   a.move("rdi", "r13");
-  system(a, "write");
+  a.system(sys.write);
   a.jumpIf("g", "pass-on");
   a.set("r10", POLLOUT);
   a.op("cmp", "rax", -EAGAIN);
@@ -360,7 +360,7 @@ function routines(a: Assembler): void {
   a.jump("pass");
   a.label("pass-lost");
   a.set("rdi", 1);
-  system(a, "exit_group");
+  a.system(sys.exit_group);
 
   // Waits for the events r10 of the descriptor rdi. Keeps rsi and rdx. struct pollfd: descriptor, events; in the red zone.
   a.label("wait");
@@ -371,7 +371,7 @@ function routines(a: Assembler): void {
   a.address("rdi", "rsp", -16);
   a.set("rsi", 1);
   a.set("rdx", -1);
-  system(a, "poll");
+  a.system(sys.poll);
   a.move("rsi", "r8");
   a.move("rdx", "r9");
   a.ret();
@@ -393,19 +393,12 @@ function data(a: Assembler): void {
   a.data(text(lostServer));
 }
 
-/** Makes a call, with the flags as for its answer: negative for an error. */
-function system(a: Assembler, name: keyof typeof sys): void {
-  a.set("rax", sys[name]);
-  a.syscall();
-  a.op("cmp", "rax", 0);
-}
-
 /** The struct stat of what an identity is, at [base + displacement]. */
 function stat(a: Assembler, identity: number, base: "rsp", displacement: number, failed = "self"): void {
   a.set("rdi", AT_FDCWD);
   a.addressOf("rsi", `identity-${identity}`);
   a.address("rdx", base, displacement);
   a.set("r10", 0);
-  system(a, "newfstatat");
+  a.system(sys.newfstatat);
   a.jumpIf("s", failed);
 }

@@ -60,6 +60,13 @@ export class Assembler {
     this.data([0x0f, 0x05]);
   }
 
+  /** Makes a system call by its number, with the flags as for its answer in rax: negative for an error. */
+  system(number: number): void {
+    this.set("rax", number);
+    this.syscall();
+    this.op("cmp", "rax", 0);
+  }
+
   ret(): void {
     this.data([0xc3]);
   }
