@@ -33,7 +33,7 @@ export interface PluginRequest {
    * A plugin that this process has itself, to delegate to; undefined where an executable has to be started. `file` is
    * what CNI_PATH leads to, undefined where it leads nowhere.
    */
-  builtin: (type: string, file: string | undefined) => Plugin | undefined;
+  builtin: (type: string, file: string | undefined) => Promise<Plugin | undefined>;
   /** The caller's environment, for what is started for it. */
   env: Readonly<Record<string, string | undefined>>;
   /** Deletes a pair of links, perhaps together with others'; where absent, the plugin deletes it itself. */

@@ -334,7 +334,7 @@ test("a plugin of this process runs without an executable, with the same rules",
     check: () => {},
   };
   const ground = new Ground({ a: answer("10.0.0.1/8") });
-  const runtime = ground.runtime({ builtin: (type) => (type === "own" ? own : undefined) });
+  const runtime = ground.runtime({ builtin: async (type) => (type === "own" ? own : undefined) });
   const network = list([{ type: "a" }, { type: "own" }]);
   const added = await runtime.add(network, { ...blue, args: [["K8S_POD_NAME", "b"]] });
   expect(added.ips).toHaveLength(1);

@@ -35,7 +35,7 @@ export interface RuntimeOptions {
    * Plugins that this process has itself and runs without starting an executable. `file` is what CNI_PATH leads to, or
    * undefined.
    */
-  builtin?: (type: string, file: string | undefined) => Plugin | undefined;
+  builtin?: (type: string, file: string | undefined) => Promise<Plugin | undefined>;
   /** Takes what plugins say on standard error, and warnings. */
   onWarning?: (message: string) => void;
 }
@@ -269,7 +269,7 @@ export class CniRuntime {
   }
 
   async #run(type: string, invocation: Invocation, config: JsonObject): Promise<string | Result> {
-    const own = this.#options.builtin?.(type, findPlugin(type, this.#options.path));
+    const own = await this.#options.builtin?.(type, findPlugin(type, this.#options.path));
     if (own === undefined) return await this.#execute(type, invocation, JSON.stringify(config));
     try {
       return (await this.#runBuiltin(own, invocation, config)) ?? "";
@@ -289,7 +289,7 @@ export class CniRuntime {
       invocation: { ...invocation, args: parseCniArgs(invocation.args.text) },
       config: parseNetworkConfig(raw, { lenientPrevResult: command === "DEL" }),
       warn: (message) => this.#warn(`${plugin.name}: ${message}`),
-      builtin: (type, file) => this.#options.builtin?.(type, file),
+      builtin: async (type, file) => await this.#options.builtin?.(type, file),
       env: process.env,
       delegateTimeout: this.#timeout,
     };

@@ -31,7 +31,7 @@ function ground(config: object, more: Partial<Host> = {}) {
       said.stderr += text;
     },
     isOwnNetns: () => false,
-    builtin: () => undefined,
+    builtin: async () => undefined,
     ...more,
   };
   return { calls, said, run: () => runPlugin(plugin, host) };

@@ -199,8 +199,9 @@ class Serving {
   async #run({ call, gone: { signal } }: Connection): Promise<Uint8Array> {
     const { name, caller, input } = call as NonNullable<typeof call>;
     let [stdout, stderr] = ["", ""];
+    const plugin = await loadPlugin(name);
     const run = (more: Record<string, string>) =>
-      runPlugin(loadPlugin(name), {
+      runPlugin(plugin, {
         env: { ...caller.env, [servedVariable]: "1", ...more },
         readStdin: () => input.text(),
         writeStdout: (text) => {

@@ -203,11 +203,13 @@ function runtimeOf(options: Options): CniRuntime {
 }
 
 /** Weft's own plugin where CNI_PATH leads to the `weft-cni` beside this executable, or to nothing. */
-function ownPlugin(type: string, file: string | undefined): Plugin | undefined {
+async function ownPlugin(type: string, file: string | undefined): Promise<Plugin | undefined> {
   if (!isPluginName(type)) return undefined;
-  if (file === undefined) return loadPlugin(type);
+  if (file === undefined) return await loadPlugin(type);
   const sibling = status(join(dirname(process.execPath), "weft-cni"));
-  return sibling !== undefined && sibling.identity === status(file)?.identity ? loadPlugin(type) : undefined;
+  return sibling !== undefined && sibling.identity === status(file)?.identity
+    ? await loadPlugin(type)
+    : undefined;
 }
 
 function attachmentOf(netns: string, options: Options): Attachment {
@@ -328,13 +330,15 @@ async function versionOf(types: string[], options: Options): Promise<number> {
 
 async function list(_: string[], options: Options): Promise<number> {
   const { lists, failures } = loadNetworkLists(confDir(options));
-  const networks = lists.map((found) => ({
-    file: found.file,
-    name: found.name,
-    cniVersion: found.cniVersion,
-    plugins: found.plugins.map(({ type }) => type),
-    warnings: [...found.warnings, ...found.plugins.flatMap(pluginWarnings)],
-  }));
+  const networks = await Promise.all(
+    lists.map(async (found) => ({
+      file: found.file,
+      name: found.name,
+      cniVersion: found.cniVersion,
+      plugins: found.plugins.map(({ type }) => type),
+      warnings: [...found.warnings, ...(await Promise.all(found.plugins.map(pluginWarnings))).flat()],
+    })),
+  );
   const broken = failures.map(({ file, error }) => ({ file, error: explain(error) }));
   if (options.json === true) printJson({ networks, failures: broken });
   else {
@@ -350,7 +354,7 @@ async function list(_: string[], options: Options): Promise<number> {
 }
 
 /** What a plugin of Weft's own would ignore. */
-function pluginWarnings({ type, raw }: NetworkList["plugins"][number], i: number): string[] {
+async function pluginWarnings({ type, raw }: NetworkList["plugins"][number], i: number): Promise<string[]> {
   if (!isPluginName(type)) return [];
-  return unknownKeys(loadPlugin(type), { fields: new Fields(raw, `plugins[${i}]`) });
+  return unknownKeys(await loadPlugin(type), { fields: new Fields(raw, `plugins[${i}]`) });
 }

@@ -3,9 +3,7 @@ import type { Fields } from "../cni/fields.ts";
 import type { PluginRequest } from "../cni/plugin.ts";
 import { requireConfiguredInterface } from "../cni/validate.ts";
 import { InvalidInput } from "../lib/errors.ts";
-import { firstOf } from "../lib/lists.ts";
-import { formatMac, parseMac } from "../lib/mac.ts";
-import type { Prefix } from "../lib/prefix.ts";
+import { parseMtu, requestedMac } from "./link-keys.ts";
 
 /** The keys of a bridge configuration. */
 export const bridgeKeys = [
@@ -28,10 +26,6 @@ export const bridgeKeys = [
 ] as const;
 
 const highestVlan = 4094;
-/** What the kernel takes for a veth pair (ETH_MIN_MTU, ETH_MAX_MTU). */
-const mtus = { lowest: 68, highest: 65535 };
-/** RFC 8200 section 5; the kernel has no IPv6 on links with less. */
-const lowestIpv6Mtu = 1280;
 
 /** What the bridge plugin is asked to do. */
 export interface BridgeConfig {
@@ -58,11 +52,12 @@ export interface BridgeConfig {
 }
 
 /** Reads a bridge configuration. Throws {@link InvalidInput}, or a {@link CniError} where keys exclude each other. */
-export function parseBridgeConfig({ config: { fields, ipamType }, invocation }: PluginRequest): BridgeConfig {
+export function parseBridgeConfig(request: PluginRequest): BridgeConfig {
+  const { fields, ipamType } = request.config;
   const flag = (name: string) => fields.boolean(name) ?? false;
   const isDefaultGateway = flag("isDefaultGateway");
-  const mtu = fields.get("mtu") === 0 ? undefined : fields.integer("mtu", mtus.lowest, mtus.highest);
-  const mac = requestedMac(fields, invocation.args.mac);
+  const mtu = parseMtu(fields);
+  const mac = requestedMac(request);
   const config: BridgeConfig = {
     bridge: requireConfiguredInterface(fields.string("bridge") || "cni0", "bridge"),
     isGateway: isDefaultGateway || flag("isGateway"),
@@ -83,33 +78,6 @@ export function parseBridgeConfig({ config: { fields, ipamType }, invocation }: 
   refuseContradictions(config, ipamType);
   refuseUnsupported(fields);
   return config;
-}
-
-/** By CNI_ARGS, `args.cni.mac` and the `mac` capability; the last wins. */
-function requestedMac(fields: Fields, byArgs: string | undefined): string | undefined {
-  const sources: [string, string | undefined][] = [
-    ["runtimeConfig.mac", fields.object("runtimeConfig")?.string("mac")],
-    ["args.cni.mac", fields.object("args")?.object("cni")?.string("mac")],
-    ["CNI_ARGS MAC", byArgs],
-  ];
-  for (const [field, text] of sources) {
-    if (text === undefined || text === "") continue;
-    const mac = parseMac(text, field);
-    if (((mac[0] as number) & 1) === 0 && mac.some((byte) => byte !== 0)) return formatMac(mac);
-    throw new InvalidInput(field, text, "is not a unicast address", {
-      remedy: "Use one whose first byte is even and that is not all zeros, such as 02:00:00:00:00:01",
-    });
-  }
-  return undefined;
-}
-
-/** Throws where the addresses cannot be on a link with the configured MTU. */
-export function requireMtuFor(addresses: readonly Prefix[], { mtu = lowestIpv6Mtu }: BridgeConfig): void {
-  const address = firstOf(addresses, ({ family }) => family === 6);
-  if (address === undefined || mtu >= lowestIpv6Mtu) return;
-  throw new InvalidInput("mtu", mtu, `is too small for an IPv6 address such as ${address}`, {
-    remedy: `Set it to ${lowestIpv6Mtu} at least`,
-  });
 }
 
 function refuseContradictions(config: BridgeConfig, ipamType: string | undefined): void {

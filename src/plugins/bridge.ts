@@ -1,34 +1,27 @@
-import type { Invocation } from "../cni/env.ts";
-import { CniError, cniErrorCode } from "../cni/errors.ts";
 import type { GcRequest, Plugin, PluginRequest } from "../cni/plugin.ts";
-import { formatResult, isDnsEmpty, type Result, type ResultInterface } from "../cni/result.ts";
-import type { Ip } from "../lib/ip.ts";
+import { formatResult, isDnsEmpty, type Result } from "../cni/result.ts";
 import { anyOf } from "../lib/lists.ts";
 import type { Prefix } from "../lib/prefix.ts";
 import { type LeanLink, LeanRtnl } from "../linux/lean/rtnl.ts";
 import { attachmentOf } from "./attachment.ts";
-import {
-  type BridgeConfig,
-  bridgeKeys,
-  parseBridgeConfig,
-  requireMtuFor,
-  usesVlans,
-} from "./bridge-config.ts";
+import { type BridgeConfig, bridgeKeys, parseBridgeConfig, usesVlans } from "./bridge-config.ts";
 import { gatewaysOf, setGateways } from "./bridge-gateway.ts";
 import { ensureBridge } from "./bridge-link.ts";
 import { closingLate } from "./closing.ts";
-import { delegateAdd, delegateCheck, delegateDel, delegateGc, delegateStatus } from "./delegate.ts";
-import { findLeases } from "./host-local.ts";
+import { delegateCheck, delegateDel, delegateGc, delegateStatus } from "./delegate.ts";
 import {
-  announce,
+  beKnown,
   configureInterface,
+  describeLink,
   enableForwarding,
   refuseRouterAdvertisements,
-  settleAddresses,
 } from "./interface.ts";
+import { addIpam, knownAddresses } from "./ipam.ts";
+import { requireMtuFor } from "./link-keys.ts";
 import { addMasquerade, removeMasquerade } from "./masquerade.ts";
 import { type OpenNetns, openNetns, tryOpenNetns } from "./netns.ts";
-import { createVeth, vethNames, waitUntilUp } from "./veth.ts";
+import { type Undo, withUndo } from "./undo.ts";
+import { createVeth, deleteVeth, vethPurpose, waitUntilUp } from "./veth.ts";
 
 /** Connects a container to a bridge of the host by a veth pair. */
 export const bridge: Plugin = {
@@ -40,16 +33,12 @@ export const bridge: Plugin = {
     using netns = openNetns(request.invocation.netns);
     using host = new LeanRtnl();
     using container = new LeanRtnl(netns.fd);
-    const undo: Undo[] = [];
-    try {
+    return await withUndo(request, async (undo) => {
       const result = await attach({ request, config, netns, host, container, undo });
       // Old versions cannot say that there are no addresses.
       formatResult(result, request.config.cniVersion);
       return result;
-    } catch (error) {
-      for (const step of undo.reverse()) await attempt(step, request);
-      throw error;
-    }
+    });
   },
 
   async del(request: PluginRequest): Promise<void> {
@@ -58,7 +47,7 @@ export const bridge: Plugin = {
     await closingLate(async (open) => {
       if (ipMasq) await removeMasquerade(open, attachmentOf(request), await knownAddresses(request));
       using netns = tryOpenNetns(invocation.netns);
-      if (netns !== undefined) await deleteInterface(netns, request);
+      if (netns !== undefined) await deleteVeth(netns, request);
       if (config.ipamType !== undefined) await delegateDel(config.ipamType, request);
     });
   },
@@ -85,8 +74,6 @@ export const bridge: Plugin = {
   },
 };
 
-type Undo = () => void | Promise<void>;
-
 /** One ADD under way. `undo` takes what has to be done, from the last to the first, if it fails. */
 interface Attaching {
   request: PluginRequest;
@@ -106,9 +93,9 @@ async function attach(attaching: Attaching): Promise<Result> {
   const port = await addPort(attaching, bridgeLink);
   const result: Result = {
     interfaces: [
-      describe(bridgeLink),
-      describe(port.host),
-      describe(port.container, request.invocation.netns),
+      describeLink(bridgeLink),
+      describeLink(port.host),
+      describeLink(port.container, request.invocation.netns),
     ],
     ips: [],
     routes: [],
@@ -119,19 +106,12 @@ async function attach(attaching: Attaching): Promise<Result> {
   else if (!config.disableContainerInterface) attaching.container.setUp(port.container.index, true);
   if (!config.disableContainerInterface) {
     await waitUntilUp(host, port.host.name);
-    if (result.ips.length > 0) await beKnown(attaching, port.container, result);
+    if (result.ips.length > 0) await beKnown(attaching.container, port.container, result);
   }
   // It may have changed with the first port or with the address.
-  result.interfaces[0] = describe(host.get(bridgeLink.index));
+  result.interfaces[0] = describeLink(host.get(bridgeLink.index));
   if (!isDnsEmpty(request.config.dns)) result.dns = request.config.dns;
   return result;
-}
-
-async function beKnown({ request, container }: Attaching, link: LeanLink, result: Result): Promise<void> {
-  const { ifname } = request.invocation;
-  if (anyOf(result.ips, ({ address }) => address.family === 6))
-    await settleAddresses(container, link.index, ifname);
-  announce(container, link);
 }
 
 interface Port {
@@ -143,7 +123,7 @@ async function addPort(attaching: Attaching, bridgeLink: LeanLink): Promise<Port
   const { request, config, netns, host, container, undo } = attaching;
   const { ifname } = request.invocation;
   const { mtu, mac } = config;
-  const purpose = purposeOf(request.invocation);
+  const purpose = vethPurpose(request.invocation);
   const name = createVeth(host, { netns, container, ifname, mtu, mac, master: bridgeLink.index, purpose });
   undo.push(() => void host.deleteLink(name));
   refuseRouterAdvertisements(name);
@@ -163,15 +143,9 @@ async function addLayer3(
   result: Result,
 ): Promise<void> {
   const { request, config, netns, container, undo } = attaching;
-  const ipam = await delegateAdd(ipamType, request);
-  undo.push(() => delegateDel(ipamType, request));
-  if (ipam.ips.length === 0) {
-    throw new CniError(cniErrorCode.internal, "IPAM plugin returned missing IP config", {
-      remedy: `Check what plugin "${ipamType}" is asked for under "ipam"`,
-    });
-  }
+  const ipam = await addIpam(ipamType, request, undo);
   const addresses = ipam.ips.map(({ address }) => address);
-  requireMtuFor(addresses, config);
+  requireMtuFor(addresses, config.mtu);
   const gateways = gatewaysOf(ipam, config);
   for (const ip of ipam.ips) ip.interface = 2;
   result.ips = ipam.ips;
@@ -200,47 +174,9 @@ async function beGateway(
   if (config.vlan !== 0) {
     const { ensureVlanInterface } = await import("./bridge-setup.ts");
     link = host.get(ensureVlanInterface(bridgeLink, config));
-    result.interfaces.push(describe(link));
+    result.interfaces.push(describeLink(link));
   }
   await setGateways(host, link, gateways, config);
   if (anyOf(gateways, ({ family }) => family === 4)) enableForwarding(4);
   if (anyOf(gateways, ({ family }) => family === 6)) enableForwarding(6);
-}
-
-function describe({ name, mac, mtu }: LeanLink, sandbox?: string): ResultInterface {
-  return sandbox === undefined ? { name, mac, mtu } : { name, mac, mtu, sandbox };
-}
-
-/** The attachment's addresses by lease record and prevResult; undefined where neither knows. */
-async function knownAddresses(request: PluginRequest): Promise<Ip[] | undefined> {
-  const { prevResult, ipamType } = request.config;
-  const known = prevResult?.ips.map(({ address }) => address.ip) ?? [];
-  for (const ip of ipamType === "host-local" ? await findLeases(request) : []) {
-    if (!anyOf(known, (other) => other.equals(ip))) known.push(ip);
-  }
-  return known.length === 0 ? undefined : known;
-}
-
-/** What the pair of an attachment is for, after which it is named. */
-function purposeOf({ containerId, ifname }: Invocation): string {
-  return `${containerId}/${ifname}`;
-}
-
-/** The other end goes with it. */
-async function deleteInterface(netns: OpenNetns, { invocation, deletePair }: PluginRequest): Promise<void> {
-  const { ifname } = invocation;
-  if (deletePair !== undefined) {
-    await deletePair({ netnsFd: netns.fd, ifname, hostNames: vethNames(purposeOf(invocation)) });
-    return;
-  }
-  using rtnl = new LeanRtnl(netns.fd);
-  rtnl.deleteLink(ifname);
-}
-
-async function attempt(step: Undo, request: PluginRequest): Promise<void> {
-  try {
-    await step();
-  } catch (error) {
-    request.warn(`while taking back a failed ADD: ${(error as Error).message}`);
-  }
 }

@@ -23,7 +23,7 @@ function request(raw: JsonObject, args = ""): PluginRequest {
     CNI_ARGS: args,
   });
   const config = parseNetworkConfig({ cniVersion: "1.0.0", name: "net", type: "x", ...raw });
-  return { invocation, config, warn: () => {}, builtin: () => undefined, env: {} };
+  return { invocation, config, warn: () => {}, builtin: async () => undefined, env: {} };
 }
 
 function messageOf(action: () => unknown): string {

@@ -25,7 +25,7 @@ function request(script: string, more: Partial<PluginRequest> = {}): PluginReque
     },
     config: parseNetworkConfig({ cniVersion: "1.0.0", name: "net", type: "bridge", ipam: { type: "ipam" } }),
     warn: () => {},
-    builtin: () => undefined,
+    builtin: async () => undefined,
     env: process.env,
     ...more,
   };

@@ -9,13 +9,13 @@ import { isSupportedVersion } from "../cni/versions.ts";
 const delegateTimeout = 120_000;
 
 /** The plugin where this process has it itself; undefined where an executable is to be started. */
-function ownPlugin(type: string, { invocation, builtin }: PluginRequest): Plugin | undefined {
-  return builtin(type, findPlugin(type, invocation.path));
+async function ownPlugin(type: string, { invocation, builtin }: PluginRequest): Promise<Plugin | undefined> {
+  return await builtin(type, findPlugin(type, invocation.path));
 }
 
 /** Calls ADD of a delegate, such as the IPAM plugin, with the caller's whole configuration. */
 export async function delegateAdd(type: string, request: PluginRequest): Promise<Result> {
-  const own = ownPlugin(type, request);
+  const own = await ownPlugin(type, request);
   if (own !== undefined) return await own.add(request);
   const output = await execute(type, "ADD", request);
   try {
@@ -30,28 +30,28 @@ export async function delegateAdd(type: string, request: PluginRequest): Promise
 
 /** Calls DEL of a delegate. */
 export async function delegateDel(type: string, request: PluginRequest): Promise<void> {
-  const own = ownPlugin(type, request);
+  const own = await ownPlugin(type, request);
   if (own !== undefined) await own.del(request);
   else await execute(type, "DEL", request);
 }
 
 /** Calls CHECK of a delegate. */
 export async function delegateCheck(type: string, request: PluginRequest): Promise<void> {
-  const own = ownPlugin(type, request);
+  const own = await ownPlugin(type, request);
   if (own !== undefined) await own.check(request);
   else await execute(type, "CHECK", request);
 }
 
 /** Calls GC of a delegate. */
 export async function delegateGc(type: string, request: GcRequest): Promise<void> {
-  const own = ownPlugin(type, request);
+  const own = await ownPlugin(type, request);
   if (own !== undefined) await own.gc?.(request);
   else await execute(type, "GC", request);
 }
 
 /** Calls STATUS of a delegate. */
 export async function delegateStatus(type: string, request: PluginRequest): Promise<void> {
-  const own = ownPlugin(type, request);
+  const own = await ownPlugin(type, request);
   if (own !== undefined) await own.status?.(request);
   else await execute(type, "STATUS", request);
 }

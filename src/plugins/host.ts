@@ -9,8 +9,8 @@ export function isOwnNetns(path: string): boolean {
 }
 
 /** Weft's own plugin where CNI_PATH leads to this very executable, or to nothing at all. */
-export function ownBuiltin(type: string, file: string | undefined): Plugin | undefined {
+export async function ownBuiltin(type: string, file: string | undefined): Promise<Plugin | undefined> {
   if (!isPluginName(type)) return undefined;
   const isOwn = file === undefined || status(file)?.identity === status(process.execPath)?.identity;
-  return isOwn ? loadPlugin(type) : undefined;
+  return isOwn ? await loadPlugin(type) : undefined;
 }

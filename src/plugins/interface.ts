@@ -1,5 +1,5 @@
 import { CniError, cniErrorCode } from "../cni/errors.ts";
-import type { Result, ResultRoute } from "../cni/result.ts";
+import type { Result, ResultInterface, ResultRoute } from "../cni/result.ts";
 import { anyOf, firstOf } from "../lib/lists.ts";
 import { isExists, isNotFound, KernelError } from "../linux/errors.ts";
 import { readText, writeExisting } from "../linux/lean/files.ts";
@@ -122,4 +122,16 @@ export async function settleAddresses(rtnl: LeanRtnl, index: number, ifname: str
  */
 export function announce(rtnl: LeanRtnl, link: LeanLink): void {
   rtnl.confirmMac(link);
+}
+
+/** Waits until what the result says of a container's interface can be used, and tells the neighbours of it. */
+export async function beKnown(rtnl: LeanRtnl, link: LeanLink, result: Result): Promise<void> {
+  if (anyOf(result.ips, ({ address }) => address.family === 6))
+    await settleAddresses(rtnl, link.index, link.name);
+  announce(rtnl, link);
+}
+
+/** A link as results have it; `sandbox` where it is a container's. */
+export function describeLink({ name, mac, mtu }: LeanLink, sandbox?: string): ResultInterface {
+  return sandbox === undefined ? { name, mac, mtu } : { name, mac, mtu, sandbox };
 }

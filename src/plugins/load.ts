@@ -6,10 +6,10 @@ import type { PluginName } from "./names.ts";
 import { portmap } from "./portmap.ts";
 
 /*
- * One chunk with all plugins starts faster than a chunk for each: what they share is most of it. What is rarely needed
- * they load themselves.
+ * The plugins of nearly every pod are one chunk, which starts faster than a chunk for each: what they share is most of
+ * it. The others come when they are called for.
  */
-const plugins: Readonly<Record<PluginName, () => Plugin>> = {
+const plugins: Readonly<Record<PluginName, () => Plugin | Promise<Plugin>>> = {
   bridge: () => bridge,
   "host-local": () => hostLocal,
   loopback: () => loopback,
@@ -17,6 +17,6 @@ const plugins: Readonly<Record<PluginName, () => Plugin>> = {
 };
 
 /** Weft's own plugin of that name. */
-export function loadPlugin(name: PluginName): Plugin {
-  return plugins[name]();
+export async function loadPlugin(name: PluginName): Promise<Plugin> {
+  return await plugins[name]();
 }

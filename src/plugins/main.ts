@@ -9,7 +9,7 @@ import { waitForTurn } from "./turns.ts";
 /** Runs a plugin as this process; resolves to its exit status. */
 export async function main(name: PluginName): Promise<number> {
   await waitForTurn(process.env);
-  return await runPlugin(loadPlugin(name), {
+  return await runPlugin(await loadPlugin(name), {
     env: process.env,
     readStdin: () => readDescriptor(0, longestConfig),
     writeStdout: (text) => writeDescriptor(1, text),

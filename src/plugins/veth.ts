@@ -1,7 +1,9 @@
+import type { Invocation } from "../cni/env.ts";
 import { CniError, cniErrorCode } from "../cni/errors.ts";
+import type { PluginRequest } from "../cni/plugin.ts";
 import { quote } from "../lib/errors.ts";
 import { isExists } from "../linux/errors.ts";
-import type { LeanRtnl } from "../linux/lean/rtnl.ts";
+import { LeanRtnl } from "../linux/lean/rtnl.ts";
 import type { OpenNetns } from "./netns.ts";
 import { waitFor } from "./wait.ts";
 
@@ -17,6 +19,11 @@ export function vethName(text: string, attempt: number): string {
   let hash = 0x811c9dc5 ^ attempt;
   for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
   return `veth${(hash >>> 0).toString(16).padStart(8, "0")}`;
+}
+
+/** What the pair of an attachment is for, after which its host's end is named. */
+export function vethPurpose({ containerId, ifname }: Invocation): string {
+  return `${containerId}/${ifname}`;
 }
 
 /** All names that {@link createVeth} may have given the host's end. */
@@ -65,6 +72,17 @@ export function createVeth(host: LeanRtnl, input: VethInput): string {
       if (i === tries) throw error;
     }
   }
+}
+
+/** Deletes the pair of an attachment from the container's side; the other end goes with it. None is fine. */
+export async function deleteVeth(netns: OpenNetns, { invocation, deletePair }: PluginRequest): Promise<void> {
+  const { ifname } = invocation;
+  if (deletePair !== undefined) {
+    await deletePair({ netnsFd: netns.fd, ifname, hostNames: vethNames(vethPurpose(invocation)) });
+    return;
+  }
+  using rtnl = new LeanRtnl(netns.fd);
+  rtnl.deleteLink(ifname);
 }
 
 /**
