@@ -36,8 +36,8 @@ export interface PluginRequest {
   builtin: (type: string, file: string | undefined) => Promise<Plugin | undefined>;
   /** The caller's environment, for what is started for it. */
   env: Readonly<Record<string, string | undefined>>;
-  /** Deletes a pair of links, perhaps together with others'; where absent, the plugin deletes it itself. */
-  deletePair?: (pair: LinkPair) => Promise<void>;
+  /** Deletes a link, perhaps together with others'; where absent, the plugin does it itself. */
+  deleteLink?: (link: DoomedLink) => Promise<void>;
   /**
    * Set where the runtime runs the plugin in its own process: milliseconds that a delegate's executable may take, then
    * its whole process group is killed.
@@ -47,14 +47,10 @@ export interface PluginRequest {
   signal?: AbortSignal;
 }
 
-/** A veth pair between a container and the host. */
-export interface LinkPair {
-  /** The container's namespace. */
-  netnsFd: number;
-  /** The container's end. */
-  ifname: string;
-  /** What the host's end may be called. */
-  hostNames: readonly string[];
+/** A link that is to be deleted, by its index: of the host, or of the namespace of a descriptor. */
+export interface DoomedLink {
+  index: number;
+  netnsFd?: number;
 }
 
 /** GC: everything of this network that is not among `valid` has to go. */

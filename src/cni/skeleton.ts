@@ -29,7 +29,7 @@ export interface Host {
   isOwnNetns: (path: string) => boolean;
   /** Plugins to delegate to without starting an executable. */
   builtin: PluginRequest["builtin"];
-  deletePair?: PluginRequest["deletePair"];
+  deleteLink?: PluginRequest["deleteLink"];
   signal?: AbortSignal;
 }
 
@@ -72,7 +72,7 @@ function requestOf(plugin: Plugin, invocation: Invocation, config: NetworkConfig
     warn: (message) => host.writeStderr(`${plugin.name}: ${message}\n`),
     builtin: host.builtin,
     env: host.env,
-    ...(host.deletePair === undefined ? {} : { deletePair: host.deletePair }),
+    ...(host.deleteLink === undefined ? {} : { deleteLink: host.deleteLink }),
     ...(host.signal === undefined ? {} : { signal: host.signal }),
   };
 }

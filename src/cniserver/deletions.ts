@@ -1,78 +1,115 @@
-import type { LinkPair } from "../cni/plugin.ts";
+import type { DoomedLink } from "../cni/plugin.ts";
 import { LeanRtnl } from "../linux/lean/rtnl.ts";
+import { doom } from "../plugins/deletion.ts";
+import { doomedGroup } from "../plugins/names.ts";
 
-/** The link group of pairs that are about to be deleted: "weft". What a server that died left in it goes with the next. */
-export const doomed = 0x77656674;
-/** How long a deletion waits for others to come along, where some did the last time. Milliseconds. */
+/** How many deletions the kernel is given at a time: each holds a thread. */
+export const mostDeletions = 4;
+/** How long a deletion waits for others to come along, while another one is under way. Milliseconds. */
 const gathering = 2;
+/** Between two looks whether links are gone. Milliseconds. */
+const pause = 1;
 
-interface Waiting extends LinkPair {
+interface Waiting {
+  index: number;
   resolve: () => void;
   reject: (error: unknown) => void;
 }
 
 /**
- * Deletes pairs of links, all that wait at a time together: most of a deletion's time (about 20 ms) the kernel waits
- * until nobody uses the links any more (synchronize_net), once for all of a group (rtnl_group_dellink).
+ * Deletes links of the host, all that wait at a time together: see plugins/deletion.ts. Another thread waits with the
+ * kernel, so that each caller is answered as soon as its link is gone, within 2 to 5 ms, and not 15 ms later, when the
+ * kernel has also let go of the memory (netdev_run_todo and its rcu_barrier come after rtnl_unlock).
  */
-export class PairDeletions {
+export class Deletions {
   #waiting: Waiting[] = [];
-  #cameTogether = false;
+  #underWay = 0;
+  #timer: Timer | undefined;
 
-  /** Resolves when both ends are gone, or were not there. */
-  async delete(pair: LinkPair): Promise<void> {
+  /** Resolves when the link is gone, or was not there. */
+  async delete({ index, netnsFd }: DoomedLink): Promise<void> {
     await new Promise<void>((resolve, reject) => {
-      if (this.#waiting.push({ ...pair, resolve, reject }) > 1) return;
-      if (this.#cameTogether) setTimeout(() => this.#deleteAll(), gathering);
-      else setImmediate(() => this.#deleteAll());
+      const waiting = { index, resolve, reject };
+      if (netnsFd === undefined) this.#waiting.push(waiting);
+      else void deleteInContainer(waiting, new LeanRtnl(netnsFd), new LeanRtnl(netnsFd));
+      this.#schedule();
     });
   }
 
-  #deleteAll(): void {
-    const all = this.#waiting;
+  #schedule(): void {
+    if (this.#timer !== undefined || this.#underWay === mostDeletions || this.#waiting.length === 0) return;
+    this.#timer = setTimeout(() => this.#start(), this.#underWay === 0 ? 0 : gathering);
+  }
+
+  #start(): void {
+    this.#timer = undefined;
+    const links = this.#waiting;
     this.#waiting = [];
-    this.#cameTogether = all.length > 1;
-    const together = this.#cameTogether ? deleteTogether(all) : [];
-    for (const pair of all) {
-      if (together.includes(pair)) pair.resolve();
-      else deleteAlone(pair);
-    }
+    this.#underWay++;
+    void deleteTogether(links).finally(() => {
+      this.#underWay--;
+      this.#schedule();
+    });
   }
 }
 
-/** Those that are gone. */
-function deleteTogether(pairs: readonly Waiting[]): readonly Waiting[] {
+async function deleteTogether(links: readonly Waiting[]): Promise<void> {
+  let left = links;
+  using host = new LeanRtnl();
   try {
-    using host = new LeanRtnl();
-    const joined = pairs.filter((pair) => join(host, pair));
-    if (joined.length > 0) host.deleteGroup(doomed);
-    return joined;
+    left = without(links, (link) => !doom(host, link.index));
+    if (left.length === 0) return;
+    using eye = new LeanRtnl();
+    left = await watch(host.deleteGroupLater(doomedGroup), eye, left);
   } catch {
-    // As where all of them went with their containers. What is left, and what is wrong, comes out one by one.
-    return [];
+    // What is wrong comes out one by one.
+  }
+  for (const link of left) deleteAlone(host, link);
+}
+
+/** Where others have nothing to delete. Closes both sockets. */
+async function deleteInContainer(link: Waiting, rtnl: LeanRtnl, eye: LeanRtnl): Promise<void> {
+  using container = rtnl;
+  using looking = eye;
+  for (const left of await watch(container.deleteLinkLater(link.index), looking, [link])) {
+    deleteAlone(container, left);
   }
 }
 
-/** Puts the host's end into the group; false where it cannot be told for sure which link that is. */
-function join(host: LeanRtnl, { netnsFd, ifname, hostNames }: Waiting): boolean {
-  try {
-    using container = new LeanRtnl(netnsFd);
-    const inner = container.find(ifname);
-    if (inner?.parent === undefined) return false;
-    const outer = host.find(inner.parent);
-    if (outer === undefined || outer.parent !== inner.index || !hostNames.includes(outer.name)) return false;
-    host.setGroup(outer.index, doomed);
-    return true;
-  } catch {
-    // What is wrong comes out when it is deleted alone.
+/** Tells those whose links are gone until the deletion is over. Those that are left then are returned. */
+async function watch(
+  deletion: Promise<void>,
+  eye: LeanRtnl,
+  links: readonly Waiting[],
+): Promise<readonly Waiting[]> {
+  let isOver = false;
+  // A group with a link in it that cannot be deleted is refused as a whole.
+  const ended = deletion
+    .catch(() => {})
+    .finally(() => {
+      isOver = true;
+    });
+  let left = links;
+  while (!isOver && left.length > 0) {
+    await new Promise((resolve) => setTimeout(resolve, pause));
+    left = without(left, (link) => eye.find(link.index) === undefined);
+  }
+  await ended;
+  return without(left, (link) => eye.find(link.index) === undefined);
+}
+
+/** Those that are left; the others, for which `isGone`, are told. */
+function without(links: readonly Waiting[], isGone: (link: Waiting) => boolean): Waiting[] {
+  return links.filter((link) => {
+    if (!isGone(link)) return true;
+    link.resolve();
     return false;
-  }
+  });
 }
 
-function deleteAlone({ netnsFd, ifname, resolve, reject }: Waiting): void {
+function deleteAlone(rtnl: LeanRtnl, { index, resolve, reject }: Waiting): void {
   try {
-    using container = new LeanRtnl(netnsFd);
-    container.deleteLink(ifname);
+    rtnl.deleteLink(index);
     resolve();
   } catch (error) {
     reject(error);

@@ -14,7 +14,7 @@ import { attachmentIn, servedVariable, Turns } from "../plugins/turns.ts";
 import { waitFor } from "../plugins/wait.ts";
 import { type Caller, Incoming, Input } from "./call.ts";
 import { Calls } from "./calls.ts";
-import { PairDeletions } from "./deletions.ts";
+import { Deletions } from "./deletions.ts";
 import { accepted, answerHeaderSize, identities, socketPath } from "./protocol.ts";
 
 /** A server of plugin calls; see {@link startServer}. */
@@ -127,7 +127,7 @@ class Serving {
   readonly #own: readonly string[];
   readonly #calls = new Calls(() => this.#rest());
   readonly #turns = new Turns();
-  readonly #deletions = new PairDeletions();
+  readonly #deletions = new Deletions();
   /** Those that are accepted. */
   readonly #open = new Set<Socket<Connection>>();
   #idle: Timer | undefined;
@@ -212,7 +212,7 @@ class Serving {
         },
         isOwnNetns,
         builtin: ownBuiltin,
-        deletePair: (pair) => this.#deletions.delete(pair),
+        deleteLink: (link) => this.#deletions.delete(link),
         signal,
       });
     const status = await run({});

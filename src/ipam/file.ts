@@ -1,6 +1,6 @@
 import { WeftError } from "../lib/errors.ts";
 import { Ip } from "../lib/ip.ts";
-import { isErrno, isNotFound, KernelError } from "../linux/errors.ts";
+import { isNotFound, KernelError } from "../linux/errors.ts";
 import * as ffi from "../linux/ffi.ts";
 import {
   exists,
@@ -9,6 +9,7 @@ import {
   openLock,
   readText,
   removeFile,
+  tryLock,
   writeText,
 } from "../linux/lean/files.ts";
 import type { Lease, LeaseStore, Owner } from "./store.ts";
@@ -16,8 +17,6 @@ import type { Lease, LeaseStore, Owner } from "./store.ts";
 /** Where the reference host-local keeps its leases where a configuration names no other place. */
 export const defaultDataDir = "/var/lib/cni/networks";
 
-const LOCK_EX = 2;
-const LOCK_NB = 4;
 /** How long to wait until asking for the lock again, at most. Milliseconds. */
 const longestPause = 16;
 const lineBreak = "\r\n";
@@ -189,13 +188,7 @@ export class FileLeaseStore implements LeaseStore {
 
 /** Waits without holding up what else this process does: one that has the lock and is stuck must stop no other network. */
 async function lock(fd: number): Promise<void> {
-  for (let pause = 1; ; pause = Math.min(pause * 2, longestPause)) {
-    try {
-      ffi.flock(fd, LOCK_EX | LOCK_NB);
-      return;
-    } catch (error) {
-      if (!isErrno(error, "EAGAIN")) throw error;
-    }
+  for (let pause = 1; !tryLock(fd); pause = Math.min(pause * 2, longestPause)) {
     await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }

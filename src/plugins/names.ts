@@ -4,6 +4,12 @@ export const pluginNames = ["bridge", "host-local", "loopback", "portmap"] as co
 /** Where processes of this boot meet: the sockets of the plugins' servers, and who has which turn. */
 export const runDir = "/run/weft";
 
+/**
+ * The group of the host's links that are about to be deleted ("weft"). Whoever deletes one deletes all of them: what a
+ * process that died left in it goes with the next.
+ */
+export const doomedGroup = 0x77656674;
+
 /** The name of one of Weft's own plugins. */
 export type PluginName = (typeof pluginNames)[number];
 

@@ -3,7 +3,8 @@ import { CniError, cniErrorCode } from "../cni/errors.ts";
 import type { PluginRequest } from "../cni/plugin.ts";
 import { quote } from "../lib/errors.ts";
 import { isExists } from "../linux/errors.ts";
-import { LeanRtnl } from "../linux/lean/rtnl.ts";
+import { type LeanLink, LeanRtnl } from "../linux/lean/rtnl.ts";
+import { deleteLink } from "./deletion.ts";
 import type { OpenNetns } from "./netns.ts";
 import { waitFor } from "./wait.ts";
 
@@ -74,15 +75,29 @@ export function createVeth(host: LeanRtnl, input: VethInput): string {
   }
 }
 
-/** Deletes the pair of an attachment from the container's side; the other end goes with it. None is fine. */
-export async function deleteVeth(netns: OpenNetns, { invocation, deletePair }: PluginRequest): Promise<void> {
-  const { ifname } = invocation;
-  if (deletePair !== undefined) {
-    await deletePair({ netnsFd: netns.fd, ifname, hostNames: vethNames(vethPurpose(invocation)) });
-    return;
-  }
-  using rtnl = new LeanRtnl(netns.fd);
-  rtnl.deleteLink(ifname);
+/** Deletes the pair of an attachment; none is fine. */
+export async function deleteVeth(netns: OpenNetns, request: PluginRequest): Promise<void> {
+  const { ifname } = request.invocation;
+  using container = new LeanRtnl(netns.fd);
+  const link = container.find(ifname);
+  if (link === undefined) return;
+  const hostEnd = hostEndOf(link, request);
+  await deleteLink(
+    request,
+    hostEnd === undefined ? { index: link.index, netnsFd: netns.fd } : { index: hostEnd },
+  );
+}
+
+/**
+ * The other end of a container's link; undefined where it cannot be told for sure which one that is: an index alone is
+ * that of a link in some namespace.
+ */
+function hostEndOf({ index, parent }: LeanLink, { invocation }: PluginRequest): number | undefined {
+  if (parent === undefined) return undefined;
+  using host = new LeanRtnl();
+  const other = host.find(parent);
+  const isPair = other !== undefined && other.parent === index;
+  return isPair && vethNames(vethPurpose(invocation)).includes(other.name) ? other.index : undefined;
 }
 
 /**

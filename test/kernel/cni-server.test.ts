@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { doomed } from "../../src/cniserver/deletions.ts";
+import { doomedGroup } from "../../src/plugins/names.ts";
 import { eventually, until } from "../lib/agent.ts";
 import { CniHost, ownPlugins, PluginServer } from "./cni-fixture.ts";
 import {
@@ -110,7 +110,7 @@ describe("the server does the work", () => {
     const containers = Array.from({ length: 6 }, () => host.container());
     await Promise.all(containers.map((each) => host.succeed("ADD", each, host.config())));
     // The kernel refuses to delete a group with such a link in it.
-    host.node.kernel.rtnl.links.set("lo", { group: doomed });
+    host.node.kernel.rtnl.links.set("lo", { group: doomedGroup });
     await Promise.all(containers.map((each) => host.succeed("DEL", each, host.config())));
     expect(containers.flatMap(linksOf)).toEqual(containers.map(() => "lo"));
     expect(linksOf(host.node).filter((name) => name.startsWith("veth"))).toEqual([]);

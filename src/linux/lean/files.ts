@@ -2,7 +2,7 @@
  * Files by libc, synchronously. For programs that live for a few milliseconds: loading node:fs takes longer than all
  * that they do with files. Failures are {@link KernelError}s.
  */
-import { isNotFound } from "../errors.ts";
+import { isErrno, isNotFound } from "../errors.ts";
 import * as ffi from "../ffi.ts";
 
 /** asm-generic/fcntl.h */
@@ -77,6 +77,20 @@ export function writeText(path: string, text: string, mode: number): void {
 /** Opens a lock file, made where it is not there; never through a symbolic link. For flock. */
 export function openLock(path: string, mode: number): number {
   return ffi.open(path, O_RDONLY | O_CREAT | O_NOFOLLOW, mode);
+}
+
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+
+/** Takes the lock of flock(2) on an open file; false where another one has it. */
+export function tryLock(fd: number): boolean {
+  try {
+    ffi.flock(fd, LOCK_EX | LOCK_NB);
+    return true;
+  } catch (error) {
+    if (isErrno(error, "EAGAIN")) return false;
+    throw error;
+  }
 }
 
 /** Removes a file; none is fine. */

@@ -247,6 +247,17 @@ export class LeanRtnl {
     }
   }
 
+  /**
+   * Deletes a link without holding up this thread. It is gone after a few milliseconds; that the kernel has let go of all
+   * that it had, for which it waits another 15, is when this resolves. Throws ENODEV.
+   */
+  async deleteLinkLater(index: number): Promise<void> {
+    const seq = this.#socket.begin(RTM_DELLINK, NLM_F_ACK);
+    this.#ifinfomsg(index, 0, 0);
+    this.#socket.finish();
+    await this.#socket.exchangeLater(seq, "delete link", String(index));
+  }
+
   /** Puts a link into a group. Throws ENODEV. */
   setGroup(index: number, group: number): void {
     const seq = this.#socket.begin(RTM_NEWLINK, NLM_F_ACK);
@@ -257,10 +268,21 @@ export class LeanRtnl {
 
   /** Deletes all links of a group, with the other ends of pairs, in about the time that one takes. */
   deleteGroup(group: number): void {
+    this.#execute(this.#deletionOfGroup(group), "delete links of group", String(group));
+  }
+
+  /** {@link deleteGroup} in the manner of {@link deleteLinkLater}. */
+  async deleteGroupLater(group: number): Promise<void> {
+    const seq = this.#deletionOfGroup(group);
+    this.#socket.finish();
+    await this.#socket.exchangeLater(seq, "delete links of group", String(group));
+  }
+
+  #deletionOfGroup(group: number): number {
     const seq = this.#socket.begin(RTM_DELLINK, NLM_F_ACK);
     this.#ifinfomsg(0, 0, 0);
     this.#socket.attributeU32(IFLA_GROUP, group);
-    this.#execute(seq, "delete links of group", String(group));
+    return seq;
   }
 
   /** The addresses of a link. */

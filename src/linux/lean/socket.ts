@@ -241,6 +241,10 @@ export class LeanSocket {
   exchange(last: number, operation: string, subject: string): number {
     const first = this.#outView.getUint32(8, little);
     this.send(operation, subject);
+    return this.#awaitAnswer(first, last, operation, subject);
+  }
+
+  #awaitAnswer(first: number, last: number, operation: string, subject: string): number {
     let failure: KernelError | undefined;
     for (;;) {
       const length = this.receive(operation, subject);
@@ -258,6 +262,26 @@ export class LeanSocket {
         return 0;
       }
     }
+  }
+
+  /**
+   * As {@link exchange}, but the kernel works on it in another thread, while this one goes on: for what takes long. There
+   * are few such threads. Resolves when the kernel has answered.
+   */
+  async exchangeLater(last: number, operation: string, subject: string): Promise<void> {
+    const { write } = await import("node:fs");
+    const request = this.#out.slice(0, this.#length);
+    // On a socket, write(2) is send(2).
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    write(this.#fd, request, (error) => (error === null ? resolve() : reject(error)));
+    try {
+      await promise;
+    } catch (error) {
+      this.#keepAs = undefined;
+      throw error;
+    }
+    this.#length = 0;
+    this.#awaitAnswer(last, last, operation, subject);
   }
 
   /** Sends a dump request and calls back for each message: where its payload begins and the message ends. */
