@@ -53,7 +53,19 @@ test("links are the same by either way", () => {
   b.lean.setUp("eth0", true);
   rtnl.links.set("br0", { promiscuous: true });
   for (const { name } of rtnl.links.list()) {
-    const { index, kind, mac, mtu, up, promiscuous, operState, master: owner, parent } = rtnl.links.get(name);
+    const {
+      index,
+      kind,
+      mac,
+      mtu,
+      up,
+      promiscuous,
+      allMulticast,
+      txQueueLength,
+      operState,
+      master: owner,
+      parent,
+    } = rtnl.links.get(name);
     expect(a.lean.find(name)).toEqual({
       index,
       name,
@@ -63,6 +75,8 @@ test("links are the same by either way", () => {
       mtu,
       up,
       promiscuous,
+      allMulticast,
+      txQueueLength: txQueueLength ?? 0,
       operational: operState === "up",
       master: owner,
       parent: parent ?? (name === "veth0" ? expect.any(Number) : undefined),
@@ -82,6 +96,18 @@ test("links are the same by either way", () => {
   expect(
     errnoOf(() => a.lean.addVeth({ name: "v", master: 9999, mtu: undefined, peer: { ...peer, name: "x" } })),
   ).toBe("EINVAL");
+  const changed = {
+    mac: "02:00:00:00:00:08",
+    mtu: 1280,
+    txQueueLength: 77,
+    promiscuous: true,
+    allMulticast: true,
+  };
+  b.lean.change(b.lean.get("eth0"), changed);
+  expect(b.space.kernel.rtnl.links.get("eth0")).toMatchObject(changed);
+  b.lean.change(b.lean.get("eth0"), { promiscuous: false });
+  expect(b.lean.get("eth0")).toMatchObject({ ...changed, promiscuous: false });
+  expect(errnoOf(() => b.lean.change(b.lean.get("eth0"), { mtu: 1 }))).toBe("EINVAL");
   expect(b.lean.deleteLink("eth0")).toBe(true);
   expect(b.lean.deleteLink("eth0")).toBe(false);
   expect(a.lean.find("veth0")).toBeUndefined();
@@ -130,6 +156,16 @@ test("addresses and routes are the same by either way", () => {
   expect(rtnl.routes.list({ table: 1000 })).toMatchObject([
     { oif: index, priority: 7, metrics: { mtu: 1300, advmss: 1200 } },
   ]);
+  const [host4, host6] = [Prefix.parse("10.1.0.9/32"), Prefix.parse("fd00::9/128")];
+  a.lean.addRoute({ ...common, dst: host4, gateway: undefined, scope: 253, src: Ip.parse("10.1.0.5") });
+  a.lean.addRoute({ ...common, dst: host6, gateway: undefined, src: Ip.parse("fd00::5") });
+  const [route4] = rtnl.routes.list({ dst: "10.1.0.9/32" });
+  expect([String(route4?.src), route4?.scope]).toEqual(["10.1.0.5", "link"]);
+  expect(String(rtnl.routes.list({ dst: "fd00::9/128" })[0]?.src)).toBe("fd00::5");
+  for (const dst of [host4, host6]) {
+    expect(errnoOf(() => a.lean.addRoute({ ...common, dst, gateway: undefined }))).toBe("EEXIST");
+    expect([a.lean.deleteRoute(dst, index), a.lean.deleteRoute(dst, index)]).toEqual([true, false]);
+  }
   const unreachable = { ...common, dst: Prefix.parse("10.8.0.0/16"), gateway: Ip.parse("10.77.0.1") };
   expect(errnoOf(() => a.lean.appendRoute(unreachable))).toBe("ENETUNREACH");
   expect(a.lean.outgoingLink(Ip.parse("10.1.0.77"))).toBe(index);

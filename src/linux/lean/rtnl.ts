@@ -1,8 +1,22 @@
 import { Ip } from "../../lib/ip.ts";
-import { formatMac, parseMac } from "../../lib/mac.ts";
+import { parseMac } from "../../lib/mac.ts";
 import { Prefix } from "../../lib/prefix.ts";
 import { errno } from "../errno.ts";
-import { isNotFound, KernelError } from "../errors.ts";
+import { isErrno, isNotFound, KernelError } from "../errors.ts";
+import {
+  IFF_ALLMULTI,
+  IFF_PROMISC,
+  IFF_UP,
+  IFLA_ADDRESS,
+  IFLA_IFNAME,
+  IFLA_INFO_KIND,
+  IFLA_LINKINFO,
+  IFLA_MASTER,
+  IFLA_MTU,
+  IFLA_TXQLEN,
+  type LeanLink,
+  readLink,
+} from "./link.ts";
 import { LeanSocket, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL } from "./socket.ts";
 
 const NETLINK_ROUTE = 0;
@@ -12,24 +26,14 @@ const RTM_GETLINK = 18;
 const RTM_NEWADDR = 20;
 const RTM_GETADDR = 22;
 const RTM_NEWROUTE = 24;
+const RTM_DELROUTE = 25;
 const RTM_GETROUTE = 26;
 
 const AF_INET = 2;
 const AF_INET6 = 10;
-const IFF_UP = 0x1;
-const IFF_PROMISC = 0x100;
-const IF_OPER_UP = 6;
-const IFLA_ADDRESS = 1;
-const IFLA_IFNAME = 3;
-const IFLA_MTU = 4;
-const IFLA_LINK = 5;
-const IFLA_MASTER = 10;
-const IFLA_OPERSTATE = 16;
-const IFLA_LINKINFO = 18;
 const IFLA_GROUP = 27;
 const IFLA_NET_NS_FD = 28;
 const IFLA_EXT_MASK = 29;
-const IFLA_INFO_KIND = 1;
 const IFLA_INFO_DATA = 2;
 const VETH_INFO_PEER = 1;
 const RTEXT_FILTER_SKIP_STATS = 8;
@@ -43,6 +47,7 @@ const RTA_DST = 1;
 const RTA_OIF = 4;
 const RTA_GATEWAY = 5;
 const RTA_PRIORITY = 6;
+const RTA_PREFSRC = 7;
 const RTA_METRICS = 8;
 const RTA_TABLE = 15;
 const RTAX_MTU = 2;
@@ -51,31 +56,11 @@ const RTN_UNICAST = 1;
 const RTN_LOCAL = 2;
 const RTPROT_BOOT = 3;
 const RT_TABLE_MAIN = 254;
-/** sizeof struct nlmsghdr, ifinfomsg, ifaddrmsg and rtmsg. */
+const RT_SCOPE_NOWHERE = 255;
+/** sizeof struct nlmsghdr, ifaddrmsg and rtmsg. */
 const HEADER = 16;
-const IFINFOMSG = 16;
 const IFADDRMSG = 8;
 const RTMSG = 12;
-
-const noBytes = new Uint8Array(0);
-
-/** What plugins want to know of a link. */
-export interface LeanLink {
-  index: number;
-  name: string;
-  kind: string | undefined;
-  /** "" where it has none. */
-  mac: string;
-  macBytes: Uint8Array;
-  mtu: number;
-  up: boolean;
-  promiscuous: boolean;
-  /** Operational: for a bridge port, forwarding. */
-  operational: boolean;
-  master: number | undefined;
-  /** The other end of a veth. */
-  parent: number | undefined;
-}
 
 /** A pair whose one end is born in another namespace. */
 export interface LeanVeth {
@@ -95,6 +80,19 @@ export interface LeanRoute {
   table: number | undefined;
   mtu: number | undefined;
   advmss: number | undefined;
+  /** The source of what leaves by it, unless it has one. */
+  src?: Ip | undefined;
+}
+
+export type { LeanLink } from "./link.ts";
+
+/** What is to be otherwise on a link. */
+export interface LeanChange {
+  mac?: string | undefined;
+  mtu?: number | undefined;
+  txQueueLength?: number | undefined;
+  promiscuous?: boolean | undefined;
+  allMulticast?: boolean | undefined;
 }
 
 /** The part of rtnetlink that a plugin needs for nearly every container. See socket.ts for why it is apart. */
@@ -128,7 +126,7 @@ export class LeanRtnl {
     socket.attributeU32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
     socket.finish();
     try {
-      return this.#linkIn(socket.exchange(seq, "read link", String(ref)));
+      return readLink(socket, socket.exchange(seq, "read link", String(ref)));
     } catch (error) {
       if (isNotFound(error)) return undefined;
       throw error;
@@ -140,57 +138,6 @@ export class LeanRtnl {
     const link = this.find(ref);
     if (link !== undefined) return link;
     throw new KernelError("read link", String(ref), errno.ENODEV);
-  }
-
-  /** The link in the answer, in one pass: a link has some forty attributes. */
-  #linkIn(end: number): LeanLink {
-    const socket = this.#socket;
-    const { bytes } = socket;
-    const flags = socket.u32At(HEADER + 8);
-    const link: LeanLink = {
-      index: socket.u32At(HEADER + 4),
-      name: "",
-      kind: undefined,
-      mac: "",
-      macBytes: noBytes,
-      mtu: 0,
-      up: (flags & IFF_UP) !== 0,
-      promiscuous: (flags & IFF_PROMISC) !== 0,
-      operational: false,
-      master: undefined,
-      parent: undefined,
-    };
-    let next: number;
-    for (let at = HEADER + IFINFOMSG; at + 4 <= end; at = next) {
-      next = socket.nextAfter(at);
-      const payload = at + 4;
-      switch (socket.typeAt(at)) {
-        case IFLA_IFNAME:
-          link.name = socket.textAt(payload);
-          break;
-        case IFLA_ADDRESS:
-          link.macBytes = bytes.slice(payload, payload + socket.sizeAt(payload));
-          link.mac = formatMac(link.macBytes);
-          break;
-        case IFLA_MTU:
-          link.mtu = socket.u32At(payload);
-          break;
-        case IFLA_MASTER:
-          link.master = socket.u32At(payload);
-          break;
-        case IFLA_LINK:
-          link.parent = socket.u32At(payload);
-          break;
-        case IFLA_OPERSTATE:
-          link.operational = bytes[payload] === IF_OPER_UP;
-          break;
-        case IFLA_LINKINFO: {
-          const kind = socket.find(IFLA_INFO_KIND, payload, payload + socket.sizeAt(payload));
-          if (kind !== undefined) link.kind = socket.textAt(kind);
-        }
-      }
-    }
-    return link;
   }
 
   /** Makes a pair: this end up, the other end down. Throws EEXIST where either name is taken. */
@@ -231,6 +178,24 @@ export class LeanRtnl {
     this.#ifinfomsg(index, 0, 0);
     this.#socket.attribute(IFLA_ADDRESS, macBytes);
     this.#execute(seq, "set hardware address of link", name);
+  }
+
+  /**
+   * Changes a link; the first thing that the kernel refuses is thrown and what comes behind is not done, in the order
+   * hardware address, MTU, modes, length of the queue.
+   */
+  change({ index, name }: LeanLink, wanted: LeanChange): void {
+    const { mac, mtu, txQueueLength, promiscuous, allMulticast } = wanted;
+    const on = (promiscuous === true ? IFF_PROMISC : 0) | (allMulticast === true ? IFF_ALLMULTI : 0);
+    const mask =
+      (promiscuous === undefined ? 0 : IFF_PROMISC) | (allMulticast === undefined ? 0 : IFF_ALLMULTI);
+    const socket = this.#socket;
+    const seq = socket.begin(RTM_NEWLINK, NLM_F_ACK);
+    this.#ifinfomsg(index, on, mask);
+    if (mac !== undefined) socket.attribute(IFLA_ADDRESS, parseMac(mac));
+    if (mtu !== undefined) socket.attributeU32(IFLA_MTU, mtu);
+    if (txQueueLength !== undefined) socket.attributeU32(IFLA_TXQLEN, txQueueLength);
+    this.#execute(seq, "change link", name);
   }
 
   /** Deletes a link; the other end of a pair goes with it. False where there is none. */
@@ -340,19 +305,22 @@ export class LeanRtnl {
 
   /** Adds a route behind one to the same prefix. Throws EEXIST, ENETUNREACH. */
   appendRoute(route: LeanRoute): void {
+    this.#newRoute(route, NLM_F_APPEND);
+  }
+
+  /** Adds a route. Throws EEXIST where there is one to the same prefix, of the same priority. */
+  addRoute(route: LeanRoute): void {
+    this.#newRoute(route, NLM_F_EXCL);
+  }
+
+  #newRoute(route: LeanRoute, flag: number): void {
     const socket = this.#socket;
-    const { dst, gateway, oif, scope, priority, table = RT_TABLE_MAIN, mtu, advmss } = route;
-    const seq = socket.begin(RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_APPEND);
-    socket.u8(dst.family === 4 ? AF_INET : AF_INET6);
-    socket.u8(dst.length);
-    socket.u16(0);
-    socket.u8(table > 255 ? 0 : table);
-    socket.u8(RTPROT_BOOT);
-    socket.u8(scope);
-    socket.u8(RTN_UNICAST);
-    socket.u32(0);
+    const { dst, gateway, oif, scope, priority, table = RT_TABLE_MAIN, mtu, advmss, src } = route;
+    const seq = socket.begin(RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | flag);
+    this.#rtmsg(dst, table, RTPROT_BOOT, scope, RTN_UNICAST);
     if (dst.length > 0) socket.attribute(RTA_DST, dst.ip.bytes);
     if (gateway !== undefined) socket.attribute(RTA_GATEWAY, gateway.bytes);
+    if (src !== undefined) socket.attribute(RTA_PREFSRC, src.bytes);
     socket.attributeU32(RTA_OIF, oif);
     if (priority !== undefined) socket.attributeU32(RTA_PRIORITY, priority);
     if (table > 255) socket.attributeU32(RTA_TABLE, table);
@@ -364,6 +332,34 @@ export class LeanRtnl {
     }
     const via = gateway === undefined ? "" : ` via ${gateway}`;
     this.#execute(seq, "add route", `${dst}${via} on link ${oif}`);
+  }
+
+  #rtmsg(dst: Prefix, table: number, protocol: number, scope: number, type: number): void {
+    const socket = this.#socket;
+    socket.u8(dst.family === 4 ? AF_INET : AF_INET6);
+    socket.u8(dst.length);
+    socket.u16(0);
+    socket.u8(table > 255 ? 0 : table);
+    socket.u8(protocol);
+    socket.u8(scope);
+    socket.u8(type);
+    socket.u32(0);
+  }
+
+  /** Deletes a route of the main table to a prefix by a link, whoever made it. False where there is none. */
+  deleteRoute(dst: Prefix, oif: number): boolean {
+    const socket = this.#socket;
+    const seq = socket.begin(RTM_DELROUTE, NLM_F_ACK);
+    this.#rtmsg(dst, RT_TABLE_MAIN, 0, RT_SCOPE_NOWHERE, 0);
+    if (dst.length > 0) socket.attribute(RTA_DST, dst.ip.bytes);
+    socket.attributeU32(RTA_OIF, oif);
+    try {
+      this.#execute(seq, "delete route", `${dst} on link ${oif}`);
+      return true;
+    } catch (error) {
+      if (isErrno(error, "ESRCH")) return false;
+      throw error;
+    }
   }
 
   /** The index of the link by which a packet to the address would leave. Throws ENETUNREACH and the like. */
