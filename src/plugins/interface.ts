@@ -15,12 +15,23 @@ export interface InterfaceInput {
   rtnl: LeanRtnl;
   ifname: string;
   index: number;
-  /** Let IPv6 look for duplicates, which takes a second or two until an address can be used. */
-  enableDad: boolean;
+  /**
+   * Let IPv6 look for duplicates, which takes a second or two until an address can be used; undefined leaves it as the
+   * container has it.
+   */
+  enableDad: boolean | undefined;
+  /** Make the kernel tell the neighbours of new addresses; true where not given. */
+  notify?: boolean;
 }
 
 /** Addresses, up, routes: what the result says of one interface is made so. */
 export function configureInterface(input: InterfaceInput, result: Result): void {
+  bringUp(input, result);
+  addRoutes(input, result);
+}
+
+/** Addresses and up: the first half of {@link configureInterface}. */
+export function bringUp(input: InterfaceInput, result: Result): void {
   const { rtnl, index } = input;
   prepareSysctls(
     input,
@@ -28,6 +39,10 @@ export function configureInterface(input: InterfaceInput, result: Result): void 
   );
   for (const { address } of result.ips) rtnl.addAddress(index, address);
   rtnl.setUp(index, true);
+}
+
+/** The second half of {@link configureInterface}. */
+export function addRoutes({ rtnl, index }: Pick<InterfaceInput, "rtnl" | "index">, result: Result): void {
   for (const route of result.routes) {
     try {
       rtnl.appendRoute(newRoute(index, route, result));
@@ -38,13 +53,15 @@ export function configureInterface(input: InterfaceInput, result: Result): void 
   }
 }
 
-function prepareSysctls({ netns, ifname, enableDad }: InterfaceInput, hasIpv6: boolean): void {
+function prepareSysctls({ netns, ifname, enableDad, notify = true }: InterfaceInput, hasIpv6: boolean): void {
   inNamespace(netns.fd, () => {
-    if (enableDad) tryWriteSysctl(`net/ipv6/conf/${ifname}/enhanced_dad`, "1");
-    tryWriteSysctl(`net/ipv6/conf/${ifname}/accept_dad`, enableDad ? "1" : "0");
-    // Neighbours hear of a new address when the link announces itself; see announce.
-    tryWriteSysctl(`net/ipv4/conf/${ifname}/arp_notify`, "1");
-    tryWriteSysctl(`net/ipv6/conf/${ifname}/ndisc_notify`, "1");
+    if (enableDad === true) tryWriteSysctl(`net/ipv6/conf/${ifname}/enhanced_dad`, "1");
+    if (enableDad !== undefined) tryWriteSysctl(`net/ipv6/conf/${ifname}/accept_dad`, enableDad ? "1" : "0");
+    if (notify) {
+      // Neighbours hear of a new address when the link announces itself; see announce.
+      tryWriteSysctl(`net/ipv4/conf/${ifname}/arp_notify`, "1");
+      tryWriteSysctl(`net/ipv6/conf/${ifname}/ndisc_notify`, "1");
+    }
     if (!hasIpv6) return;
     for (const name of ["lo", ifname]) requireSysctl(`net/ipv6/conf/${name}/disable_ipv6`, "0");
   });

@@ -14,6 +14,11 @@ const plugins: Readonly<Record<PluginName, () => Plugin | Promise<Plugin>>> = {
   "host-local": () => hostLocal,
   loopback: () => loopback,
   portmap: () => portmap,
+  dummy: async () => (await import("./dummy.ts")).dummy,
+  ipvlan: async () => (await import("./ipvlan.ts")).ipvlan,
+  macvlan: async () => (await import("./macvlan.ts")).macvlan,
+  vlan: async () => (await import("./vlan.ts")).vlan,
+  vrf: async () => (await import("./vrf.ts")).vrf,
 };
 
 /** Weft's own plugin of that name. */

@@ -1,5 +1,15 @@
 /** The plugins that `weft-cni` is: each name is a link to the executable. Sorted. */
-export const pluginNames = ["bridge", "host-local", "loopback", "portmap"] as const;
+export const pluginNames = [
+  "bridge",
+  "dummy",
+  "host-local",
+  "ipvlan",
+  "loopback",
+  "macvlan",
+  "portmap",
+  "vlan",
+  "vrf",
+] as const;
 
 /** Where processes of this boot meet: the sockets of the plugins' servers, and who has which turn. */
 export const runDir = "/run/weft";
