@@ -1,15 +1,14 @@
-import { CniError, cniErrorCode } from "../cni/errors.ts";
 import type { PluginRequest } from "../cni/plugin.ts";
-import type { ResultInterface } from "../cni/result.ts";
 import type { Link } from "../linux/route/link.ts";
 import type { Rtnl } from "../linux/route/rtnl.ts";
+import { describedInterface, mismatch, requireLink, requirePrevResult } from "./check-link.ts";
 import type { ChildLink } from "./child-link.ts";
 import type { ChildConfig } from "./child-plugin.ts";
 import { checkInterface } from "./interface-check.ts";
 import { requireMaster } from "./master.ts";
 
 /**
- * Compares a container's link with the result of ADD and with the configuration. Throws a {@link CniError} that names the
+ * Compares a container's link with the result of ADD and with the configuration. Throws a `CniError` that names the
  * difference.
  */
 export function checkChild(
@@ -17,19 +16,9 @@ export function checkChild(
   { link: wanted, master }: ChildConfig,
   { host, container }: { host: Rtnl; container: Rtnl },
 ): void {
-  const { prevResult } = request.config;
-  const { ifname, netns } = request.invocation;
-  if (prevResult === undefined) {
-    throw new CniError(cniErrorCode.invalidNetworkConfig, "Required prevResult missing", {
-      remedy: "CHECK needs the result of ADD under prevResult",
-    });
-  }
-  const described = prevResult.interfaces.find(({ name, sandbox }) => name === ifname && sandbox === netns);
-  if (described === undefined) {
-    const sandbox = prevResult.interfaces.find(({ name }) => name === ifname)?.sandbox ?? "";
-    throw mismatch(`Sandbox in prevResult ${sandbox} doesn't match configured netns: ${netns}`);
-  }
-  const link = requireLink(container, described, wanted.kind);
+  const prevResult = requirePrevResult(request);
+  const { ifname } = request.invocation;
+  const link = requireLink(container, describedInterface(request, prevResult), wanted.kind);
   checkSettings(link, wanted);
   if (master?.name !== undefined) {
     const below = requireMaster(master.inContainer ? container : host, master);
@@ -38,16 +27,6 @@ export function checkChild(
     }
   }
   checkInterface(container, link, prevResult);
-}
-
-function requireLink(container: Rtnl, { name, mac }: ResultInterface, kind: string): Link {
-  const link = container.links.find(name);
-  if (link === undefined) throw mismatch(`Interface name ${name} not found`);
-  if (link.kind !== kind) throw mismatch(`Container interface ${name} not of type ${kind}`);
-  if (mac !== undefined && mac.toLowerCase() !== link.mac) {
-    throw mismatch(`Interface ${name} Mac ${mac} doesn't match container Mac: ${link.mac}`);
-  }
-  return link;
 }
 
 function checkSettings(link: Link, wanted: ChildLink): void {
@@ -63,10 +42,4 @@ function checkSettings(link: Link, wanted: ChildLink): void {
       throw mismatch(`Interface ${link.name} ${name} ${actual} does not match expected value: ${expected}`);
     }
   }
-}
-
-function mismatch(problem: string): CniError {
-  return new CniError(cniErrorCode.internal, problem, {
-    remedy: "Delete the container's sandbox and make it anew",
-  });
 }

@@ -6,6 +6,7 @@ import { quote } from "../lib/errors.ts";
 import { isExists } from "../linux/errors.ts";
 import type { Link } from "../linux/route/link.ts";
 import { Rtnl } from "../linux/route/rtnl.ts";
+import { mismatch } from "./check-link.ts";
 import { requireKind } from "./child-link.ts";
 import { openNetns, tryOpenNetns } from "./netns.ts";
 import { withUndo } from "./undo.ts";
@@ -135,10 +136,4 @@ function requireVrf(link: Link, { name, table }: VrfConfig): Link {
     `VRF ${name} already exist with different routing table ${link.vrf?.table}`,
     { remedy: `Set "table" to ${link.vrf?.table}, leave it out, or choose another "vrfname"` },
   );
-}
-
-function mismatch(problem: string): CniError {
-  return new CniError(cniErrorCode.internal, problem, {
-    remedy: "Delete the container's sandbox and make it anew",
-  });
 }
