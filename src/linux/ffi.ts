@@ -116,6 +116,18 @@ export function setsockopt(fd: number, level: number, option: number, value: num
   check(libc.setsockopt(fd, level, option, bytes, bytes.length), "set socket option", `${level}/${option}`);
 }
 
+/** SO_ATTACH_FILTER with an array of struct sock_filter (classic BPF). */
+export function attachFilter(fd: number, instructions: Uint8Array): void {
+  const SOL_SOCKET = 1;
+  const SO_ATTACH_FILTER = 26;
+  // struct sock_fprog: how many instructions of 8 bytes, and where they are.
+  const program = new Uint8Array(16);
+  const view = new DataView(program.buffer);
+  view.setUint16(0, instructions.length / 8, true);
+  view.setBigUint64(8, BigInt(ptr(instructions)), true);
+  check(libc.setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, program, program.length), "attach a filter");
+}
+
 /** send(2) of the first `length` bytes. */
 export function send(fd: number, bytes: Uint8Array, length: number, flags: number): number {
   return checkRestarting(() => libc.send(fd, bytes, length, flags), "send");
