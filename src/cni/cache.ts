@@ -25,9 +25,11 @@ type Key = Pick<CachedAttachment, "network" | "containerId" | "ifname">;
 
 /** Results of ADD, kept in libcni's format and place, so that either goes on with the other's. */
 export class ResultCache {
+  readonly #cacheDir: string;
   readonly #dir: string;
 
   constructor(cacheDir: string = defaultCacheDir) {
+    this.#cacheDir = cacheDir;
     this.#dir = join(cacheDir, "results");
   }
 
@@ -52,27 +54,33 @@ export class ResultCache {
     const file = this.#file(attachment);
     try {
       mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
-      // libcni overwrites in place; a rename leaves no half of it behind.
-      const draft = `${file}.draft-${process.pid}`;
-      writeFileSync(draft, text, { mode: 0o600 });
-      renameSync(draft, file);
+      // libcni overwrites in place; a rename leaves no half of it behind. Beside the results, all of which libcni reads.
+      const draft = join(this.#cacheDir, `.draft-${crypto.randomUUID()}`);
+      try {
+        writeFileSync(draft, text, { mode: 0o600 });
+        renameSync(draft, file);
+      } catch (error) {
+        rmSync(draft, { force: true });
+        throw error;
+      }
     } catch (error) {
-      const code = (error as NodeJS.ErrnoException).code;
-      throw new CniError(cniErrorCode.io, `cannot keep the result in ${file} (${code})`, {
-        cause: error,
-        remedy: "Check the cache folder, its permissions and the free space there",
-      });
+      throw ioError(`cannot keep the result in ${file}`, error);
     }
   }
 
   /** Undefined where nothing usable is kept. */
   read(key: Key): CachedAttachment | undefined {
-    return readEntry(this.#file(key));
+    return readEntry(this.#file(key), key);
   }
 
-  /** Nothing to remove is fine. */
+  /** Nothing to remove is fine. Throws a {@link CniError} of code 5. */
   remove(key: Key): void {
-    rmSync(this.#file(key), { force: true });
+    const file = this.#file(key);
+    try {
+      rmSync(file, { force: true });
+    } catch (error) {
+      throw ioError(`cannot forget the result in ${file}`, error);
+    }
   }
 
   /** Every attachment, in lexicographic order of the files. */
@@ -83,39 +91,55 @@ export class ResultCache {
     } catch {
       return [];
     }
-    return names.flatMap((name) => {
-      if (name.includes(".draft-")) return [];
-      const entry = readEntry(join(this.#dir, name));
-      return entry === undefined ? [] : [entry];
-    });
+    return names.flatMap((name) => readEntry(join(this.#dir, name)) ?? []);
   }
 }
 
-function readEntry(file: string): CachedAttachment | undefined {
+function ioError(problem: string, error: unknown): CniError {
+  const code = (error as NodeJS.ErrnoException).code;
+  return new CniError(cniErrorCode.io, `${problem} (${code})`, {
+    cause: error,
+    remedy: "Check the cache folder, its permissions and the free space there",
+  });
+}
+
+/** `key` is whose entry it must be; without it the entry has to say that itself. */
+function readEntry(file: string, key?: Key): CachedAttachment | undefined {
   try {
     const value: unknown = JSON.parse(readFileSync(file, "utf8"));
-    return isJsonObject(value) ? parseEntry(new Fields(value)) : undefined;
+    return isJsonObject(value) ? parseEntry(new Fields(value), key) : undefined;
   } catch {
     // Not there, cut short by a kill, or not libcni's: as libcni, go on without.
     return undefined;
   }
 }
 
-function parseEntry(fields: Fields): CachedAttachment | undefined {
-  if (fields.string("kind") !== kind) return undefined;
+function parseEntry(fields: Fields, key: Key | undefined): CachedAttachment | undefined {
+  if (fields.string("kind") !== kind) return key === undefined ? undefined : bareResult(fields, key);
   const args = fields.get("cniArgs");
   const result = fields.object("result")?.raw;
-  if (result === undefined) return undefined;
-  return {
+  const entry = {
     network: fields.string("networkName") ?? "",
     containerId: fields.string("containerId") ?? "",
     ifname: fields.string("ifName") ?? "",
+  };
+  if (result === undefined || entry.network === "" || entry.ifname === "") return undefined;
+  return {
+    ...entry,
     netns: fields.string("netns") ?? "",
     args: Array.isArray(args) ? args.filter(isPair) : [],
     capabilityArgs: fields.object("capabilityArgs")?.raw ?? {},
     config: Buffer.from(fields.string("config") ?? "", "base64").toString("utf8"),
     result,
   };
+}
+
+/** What libcni kept before it had cniCacheV1 (0.7): the result alone. */
+function bareResult(fields: Fields, key: Key): CachedAttachment | undefined {
+  if (fields.string("kind") !== undefined || fields.string("cniVersion") === undefined) return undefined;
+  const { network, containerId, ifname } = key;
+  const entry = { network, containerId, ifname, netns: "", args: [], capabilityArgs: {}, config: "" };
+  return { ...entry, result: fields.raw };
 }
 
 function isPair(value: unknown): value is [string, string] {

@@ -50,7 +50,8 @@ export function toErrorResult(error: unknown, cniVersion: string): ErrorResult {
   };
 }
 
-function codeOf(error: unknown): number {
+/** The code for anything that was thrown: what cannot be configured so is 7, what nobody thought of 999. */
+export function codeOf(error: unknown): number {
   if (error instanceof CniError) return error.cniCode;
   return error instanceof InvalidInput ? cniErrorCode.invalidNetworkConfig : cniErrorCode.internal;
 }

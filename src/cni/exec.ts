@@ -71,7 +71,7 @@ export function requirePlugin(type: string, path: readonly string[]): string {
 export async function execPlugin(execution: PluginExecution): Promise<string> {
   const { file, type, invocation, timeout } = execution;
   const { command } = invocation;
-  const child = start(execution);
+  const child = await start(execution);
   const output = new LimitedReader(child.stdout);
   const errors = new LimitedReader(child.stderr);
   let ending: "slow" | "rubbish" | undefined;
@@ -107,7 +107,7 @@ export async function execPlugin(execution: PluginExecution): Promise<string> {
       const problem = `printed more than ${longestOutput / 2 ** 20} MiB and was killed; it began ${began}`;
       throw pluginError(type, command, problem, { code: cniErrorCode.decoding, remedy: onlyResult });
     }
-    if (status === 0) return stdout;
+    if (status === 0 && !isErrorResult(stdout)) return stdout;
     throw failureOf(type, command, stdout, stderr, String(child.signalCode ?? `exit status ${status}`));
   } finally {
     clearTimeout(timer);
@@ -115,22 +115,41 @@ export async function execPlugin(execution: PluginExecution): Promise<string> {
   }
 }
 
-function start({ file, type, invocation, stdin, ownGroup, env = process.env }: PluginExecution) {
-  try {
-    return Bun.spawn([file], {
-      stdin: new TextEncoder().encode(stdin),
-      stdout: "pipe",
-      stderr: "pipe",
-      detached: ownGroup,
-      env: { ...env, ...formatEnvironment(invocation) },
-    });
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? String(error);
-    throw pluginError(type, invocation.command, `cannot be started (${file}: ${code})`, {
-      remedy: "Check that the file is executable and made for this machine",
-      cause: error,
-    });
+/** How often, and after how many milliseconds each, an executable that is just being written is tried again. */
+const busyFile = { attempts: 25, pause: 200 };
+
+async function start(execution: PluginExecution) {
+  const { file, type, invocation } = execution;
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return spawn(execution);
+    } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code ?? String(error);
+      if (code === "ETXTBSY" && attempt < busyFile.attempts) {
+        await Bun.sleep(busyFile.pause);
+        continue;
+      }
+      throw pluginError(type, invocation.command, `cannot be started (${file}: ${code})`, {
+        remedy: "Check that the file is executable and made for this machine",
+        cause: error,
+      });
+    }
   }
+}
+
+function spawn({ file, invocation, stdin, ownGroup, env = process.env }: PluginExecution) {
+  return Bun.spawn([file], {
+    stdin: new TextEncoder().encode(stdin),
+    stdout: "pipe",
+    stderr: "pipe",
+    detached: ownGroup,
+    env: { ...env, ...formatEnvironment(invocation) },
+  });
+}
+
+/** True for an error result, which a plugin may print and yet end as if it had succeeded. A result has no code. */
+function isErrorResult(stdout: string): boolean {
+  return stdout.includes('"code"') && (parseErrorResult(stdout)?.code ?? 0) !== 0;
 }
 
 /** A plugin's output up to its end, its longest length, or until somebody has enough of it. */

@@ -4,6 +4,7 @@
  * @module
  */
 export { type CachedAttachment, defaultCacheDir, ResultCache } from "./cache.ts";
+export type { PluginVersions } from "./caller.ts";
 export {
   type CniArgs,
   type CniCommand,
@@ -46,7 +47,6 @@ export {
   type Attachment,
   CniRuntime,
   defaultTimeout,
-  type PluginVersions,
   type RuntimeOptions,
 } from "./runtime.ts";
 export { type Host, runPlugin } from "./skeleton.ts";

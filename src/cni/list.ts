@@ -34,7 +34,7 @@ export interface NetworkList {
   plugins: ListedPlugin[];
   disableCheck: boolean;
   disableGC: boolean;
-  /** As it was read, for the cache. */
+  /** As it was read, for the cache; a single plugin's configuration as a list, as libcni writes it there. */
   text: string;
   /** Where it was read from. */
   file?: string;
@@ -78,13 +78,14 @@ function readList(text: string, file: string | undefined): NetworkList {
         'Give the list "plugins" with at least one { "type": ... }',
     });
   }
+  const cniVersion = chooseVersion(fields);
   return {
     name,
-    cniVersion: chooseVersion(fields),
+    cniVersion,
     plugins,
     disableCheck: flag(fields, "disableCheck"),
     disableGC: flag(fields, "disableGC"),
-    text,
+    text: isSingle ? JSON.stringify({ cniVersion, name, plugins: [raw] }) : text,
     ...(file === undefined ? {} : { file }),
     warnings: isSingle ? [] : fields.unknownKeys(listKeys),
   };

@@ -104,6 +104,8 @@ test("the attachments that GC keeps, by either key", () => {
   expect(parseValidAttachments(new Fields({ "cni.dev/valid-attachments": list }))).toEqual(expected);
   expect(parseValidAttachments(new Fields({ "cni.dev/attachments": list }))).toEqual(expected);
   expect(parseValidAttachments(new Fields({ "cni.dev/valid-attachments": [] }))).toEqual([]);
+  // libcni writes an empty list of Go so.
+  expect(parseValidAttachments(new Fields({ "cni.dev/valid-attachments": null }))).toEqual([]);
   expect(() => parseValidAttachments(new Fields({}))).toThrow("cni.dev/valid-attachments: is missing");
 });
 

@@ -94,11 +94,15 @@ export function unknownKeys(
   return keys === undefined ? [] : fields.unknownKeys([...commonKeys, ...keys]);
 }
 
-/** The attachments that GC has to keep; `cni.dev/attachments` is the key that libcni sends as well. */
+/**
+ * The attachments that GC has to keep; `cni.dev/attachments` is the key that libcni sends as well. Where there is none,
+ * libcni writes null.
+ */
 export function parseValidAttachments(fields: Fields): AttachmentKey[] {
-  const list = fields.objects("cni.dev/valid-attachments") ?? fields.objects("cni.dev/attachments");
-  if (list === undefined) {
-    throw new CniError(cniErrorCode.invalidNetworkConfig, "cni.dev/valid-attachments: is missing", {
+  const [key, older] = ["cni.dev/valid-attachments", "cni.dev/attachments"] as const;
+  const list = fields.objects(key) ?? fields.objects(older) ?? [];
+  if (!(key in fields.raw || older in fields.raw)) {
+    throw new CniError(cniErrorCode.invalidNetworkConfig, `${key}: is missing`, {
       remedy: "GC needs the list of attachments that are to stay",
     });
   }

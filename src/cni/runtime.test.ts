@@ -1,86 +1,10 @@
-import { afterAll, expect, test } from "bun:test";
-import {
-  chmodSync,
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { expect, test } from "bun:test";
+import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { CniError } from "./errors.ts";
-import { parseNetworkList } from "./list.ts";
 import type { Plugin } from "./plugin.ts";
 import { emptyResult } from "./result.ts";
-import { type Attachment, CniRuntime, type RuntimeOptions } from "./runtime.ts";
-
-const folder = mkdtempSync(join(tmpdir(), "weft-runtime-"));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-let count = 0;
-
-/** A runtime with plugins that are shell scripts, each of which first notes its call. */
-class Ground {
-  readonly dir = join(folder, String(count++));
-  readonly warnings: string[] = [];
-
-  constructor(scripts: Readonly<Record<string, string>>) {
-    Bun.spawnSync(["mkdir", this.dir]);
-    for (const [name, script] of Object.entries(scripts)) {
-      const note = `echo "$CNI_COMMAND ${name}" >> ${this.dir}/calls; cat > ${this.dir}/${name}.$CNI_COMMAND; env > ${this.dir}/env`;
-      writeFileSync(join(this.dir, name), `#!/bin/sh\n${note}\n${script}\n`);
-      chmodSync(join(this.dir, name), 0o755);
-    }
-  }
-
-  runtime(options: Partial<RuntimeOptions> = {}): CniRuntime {
-    return new CniRuntime({
-      path: [join(this.dir, "nowhere"), this.dir],
-      cacheDir: join(this.dir, "cache"),
-      onWarning: (message) => this.warnings.push(message),
-      ...options,
-    });
-  }
-
-  /** "ADD a", "ADD b", ... */
-  calls(): string[] {
-    const path = join(this.dir, "calls");
-    return existsSync(path) ? readFileSync(path, "utf8").trim().split("\n") : [];
-  }
-
-  stdin(name: string, command: string) {
-    return JSON.parse(readFileSync(join(this.dir, `${name}.${command}`), "utf8"));
-  }
-
-  env(): Record<string, string> {
-    const lines = readFileSync(join(this.dir, "env"), "utf8").split("\n");
-    return Object.fromEntries(lines.map((line) => line.split(/=(.*)/s).slice(0, 2)));
-  }
-
-  cached(): string[] {
-    const path = join(this.dir, "cache/results");
-    return existsSync(path) ? readdirSync(path) : [];
-  }
-}
-
-const list = (plugins: unknown[], more = {}) =>
-  parseNetworkList(JSON.stringify({ cniVersion: "1.1.0", name: "net", plugins, ...more }));
-const blue: Attachment = { containerId: "blue", ifname: "eth0", netns: "/run/netns/blue" };
-const result = (address: string) => `{"cniVersion":"1.1.0","ips":[{"address":"${address}"}]}`;
-const answer = (address: string) => `[ "$CNI_COMMAND" = ADD ] && echo '${result(address)}'; exit 0`;
-const fail = (code: number, msg: string) => `echo '{"code":${code},"msg":"${msg}","details":"more"}'; exit 1`;
-
-async function errorOf(promise: Promise<unknown>): Promise<CniError> {
-  try {
-    await promise;
-  } catch (error) {
-    if (error instanceof CniError) return error;
-    throw error;
-  }
-  throw new Error("it succeeded");
-}
+import { answer, blue, errorOf, fail, Ground, list } from "./testing.ts";
 
 test("a chain: each plugin gets the result before it, the list's name and version, its own capabilities", async () => {
   const ground = new Ground({ a: answer("10.0.0.1/8"), b: answer("10.0.0.2/8") });

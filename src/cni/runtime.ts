@@ -1,13 +1,12 @@
 import { quote } from "../lib/errors.ts";
-import { ResultCache } from "./cache.ts";
-import { type CniArgs, type CniCommand, type Invocation, parseCniArgs } from "./env.ts";
-import { CniError, cniErrorCode } from "./errors.ts";
-import { execPlugin, findPlugin, pluginError, requirePlugin, rubbishError } from "./exec.ts";
+import { type CachedAttachment, defaultCacheDir, ResultCache } from "./cache.ts";
+import { PluginCaller, type PluginVersions, UnfinishedCall } from "./caller.ts";
+import { CniError, cniErrorCode, codeOf } from "./errors.ts";
 import type { JsonObject } from "./fields.ts";
 import type { ListedPlugin, NetworkList } from "./list.ts";
-import { parseJsonObject, parseNetworkConfig, parseValidAttachments, unknownKeys } from "./netconf.ts";
-import type { AttachmentKey, Plugin, PluginRequest } from "./plugin.ts";
+import type { AttachmentKey, Plugin } from "./plugin.ts";
 import { formatResult, parseResult, type Result } from "./result.ts";
+import { RuntimeTurns } from "./turns.ts";
 import { requireContainerId, requireInterfaceName } from "./validate.ts";
 import { type CniVersion, isAtLeast, isSupportedVersion } from "./versions.ts";
 
@@ -29,7 +28,10 @@ export interface RuntimeOptions {
   path: readonly string[];
   /** Where results are kept; libcni's place where not given. */
   cacheDir?: string;
-  /** Milliseconds for each plugin; then its whole process group is killed. */
+  /**
+   * Milliseconds for each plugin; then its whole process group is killed. A plugin of this process cannot be killed: it
+   * is told to stop (`request.signal`), what it started is killed, and until it has ended its container is left alone.
+   */
   timeout?: number;
   /**
    * Plugins that this process has itself and runs without starting an executable. `file` is what CNI_PATH leads to, or
@@ -40,27 +42,23 @@ export interface RuntimeOptions {
   onWarning?: (message: string) => void;
 }
 
-/** What a plugin answers to VERSION. */
-export interface PluginVersions {
-  cniVersion: string;
-  supportedVersions: string[];
-}
-
 /**
  * A container runtime's side of the protocol, as libcni does it: chains with prevResult, capability arguments, result
- * cache, timeouts. What concerns one container is done one after the other. Failures are {@link CniError}s that name
- * plugin and command and keep the plugin's code.
+ * cache, timeouts. What concerns one container is done one after the other, also where several processes ask for it.
+ * Failures are {@link CniError}s that name plugin and command and keep the plugin's code.
  */
 export class CniRuntime {
   readonly #options: RuntimeOptions;
-  readonly #timeout: number;
+  readonly #caller: PluginCaller;
   readonly #cache: ResultCache;
-  readonly #queues = new Map<string, Promise<unknown>>();
+  readonly #turns: RuntimeTurns;
 
   constructor(options: RuntimeOptions) {
+    const { path, builtin, timeout = defaultTimeout, cacheDir = defaultCacheDir } = options;
     this.#options = options;
-    this.#timeout = options.timeout ?? defaultTimeout;
-    this.#cache = new ResultCache(options.cacheDir);
+    this.#caller = new PluginCaller({ path, timeout, builtin, warn: (message) => this.#warn(message) });
+    this.#cache = new ResultCache(cacheDir);
+    this.#turns = new RuntimeTurns(cacheDir, timeout);
   }
 
   /**
@@ -68,7 +66,7 @@ export class CniRuntime {
    * that is there already is left as it is.
    */
   add(list: NetworkList, attachment: Attachment): Promise<Result> {
-    return this.#inTurn(attachment, () => this.#add(list, attachment));
+    return this.#inTurn(list, attachment, () => this.#add(list, attachment));
   }
 
   async #add(list: NetworkList, attachment: Attachment): Promise<Result> {
@@ -77,122 +75,127 @@ export class CniRuntime {
     let result: Result | undefined;
     try {
       for (const plugin of list.plugins) {
-        result = await this.#callAdd(list, plugin, attachment, result);
+        result = await this.#caller.add(callOf("ADD", list, plugin, attachment, result), version);
       }
       if (result === undefined) throw new CniError(cniErrorCode.invalidNetworkConfig, "plugins: none");
-      this.#cache.write({
-        network: list.name,
-        containerId: attachment.containerId,
-        ifname: attachment.ifname,
-        netns: attachment.netns,
-        args: attachment.args ?? [],
-        capabilityArgs: attachment.capabilityArgs ?? {},
-        config: list.text,
-        result: formatResult(result, version),
-      });
+      this.#cache.write(entryOf(list, attachment, formatResult(result, version)));
       return result;
     } catch (error) {
       // The first plugin refused an attachment that an earlier ADD made: DEL would take that one away.
-      if (result !== undefined || !isRemembered) await this.#rollBack(list, attachment, result);
+      const takeBack = result !== undefined || !isRemembered;
+      const rollBack = async () => {
+        if (takeBack) await this.#rollBack(list, attachment, result);
+      };
+      // A DEL before the end of an ADD would leave what the ADD makes.
+      if (error instanceof UnfinishedCall) {
+        this.#turns.keepUntil(attachment.containerId, error.work.then(rollBack, rollBack));
+      } else await rollBack();
       throw error;
     }
   }
 
   async #rollBack(list: NetworkList, attachment: Attachment, result: Result | undefined): Promise<void> {
-    for (const plugin of list.plugins.toReversed()) {
+    const known = isAtLeast(list.cniVersion, "0.4.0") ? result : undefined;
+    const attempt = async (action: () => unknown) => {
       try {
-        await this.#call("DEL", list, plugin, attachment, result);
+        await action();
       } catch (error) {
         this.#warn(`while taking back a failed ADD: ${(error as Error).message}`);
       }
+    };
+    for (const plugin of list.plugins.toReversed()) {
+      await attempt(() => this.#caller.run(callOf("DEL", list, plugin, attachment, known)));
     }
+    await attempt(() => this.#cache.remove({ network: list.name, ...attachment }));
   }
 
   /** Checks an attachment against the result that is kept of its ADD. Needs cniVersion 0.4.0. */
   check(list: NetworkList, attachment: Attachment): Promise<void> {
-    return this.#inTurn(attachment, async () => {
-      requireCommand("CHECK", list, "0.4.0");
+    return this.#inTurn(list, attachment, async () => {
+      if (!isAtLeast(list.cniVersion, "0.4.0")) throw noCheck(list);
       if (list.disableCheck) return;
       const known = this.#remembered(list, attachment);
-      for (const plugin of list.plugins)
-        await this.#call("CHECK", list, plugin, known.attachment, known.result);
+      if (known.problem !== undefined) throw known.problem;
+      for (const plugin of list.plugins) {
+        await this.#call(callOf("CHECK", list, plugin, known.attachment, known.result));
+      }
     });
   }
 
   /** Detaches a container, the plugins in reverse. What the caller does not say is taken from the cache. Repeatable. */
   del(list: NetworkList, attachment: Attachment): Promise<void> {
-    return this.#inTurn(attachment, () => this.#del(list, attachment));
+    return this.#inTurn(list, attachment, () => this.#del(list, attachment));
   }
 
   async #del(list: NetworkList, attachment: Attachment): Promise<void> {
     const known = this.#remembered(list, attachment);
     const result = isAtLeast(list.cniVersion, "0.4.0") ? known.result : undefined;
     for (const plugin of list.plugins.toReversed()) {
-      await this.#call("DEL", list, plugin, known.attachment, result);
+      await this.#call(callOf("DEL", list, plugin, known.attachment, result));
     }
     this.#cache.remove({ network: list.name, ...attachment });
   }
 
   /**
    * Collects garbage: first DELs every attachment of the network that the cache has and `valid` has not, then tells the
-   * plugins (from cniVersion 1.1.0 on) which attachments are to stay. Goes on after failures and throws them together.
+   * plugins (from cniVersion 1.1.0 on) which attachments are to stay. Nothing is added to or deleted from the network
+   * meanwhile. Goes on after failures and throws them together, with the code of the first.
    */
   async gc(list: NetworkList, valid: readonly AttachmentKey[]): Promise<void> {
     if (list.disableGC) return;
-    const failures: unknown[] = [];
-    const attempt = async (action: () => Promise<unknown>) => {
+    await this.#turns.collection(list.name, () => this.#gc(list, valid));
+  }
+
+  async #gc(list: NetworkList, valid: readonly AttachmentKey[]): Promise<void> {
+    const failures: Error[] = [];
+    const attempt = async (what: string, action: () => Promise<unknown>) => {
       try {
         await action();
       } catch (error) {
-        failures.push(error);
+        failures.push(prefixed(what, error as Error));
       }
     };
     const isValid = (key: AttachmentKey) =>
       valid.some(({ containerId, ifname }) => containerId === key.containerId && ifname === key.ifname);
     for (const cached of this.#cache.list()) {
       if (cached.network !== list.name || isValid(cached)) continue;
-      await attempt(() => this.del(list, cached));
+      const { containerId, ifname } = cached;
+      await attempt(`stale attachment ${containerId}/${ifname}: `, async () => {
+        requireKey(cached);
+        await this.#turns.stale(containerId, () => this.#del(list, cached));
+      });
     }
     if (isAtLeast(list.cniVersion, "1.1.0")) {
       const attachments = valid.map(({ containerId, ifname }) => ({ containerID: containerId, ifname }));
       const extra = { "cni.dev/valid-attachments": attachments, "cni.dev/attachments": attachments };
-      for (const plugin of list.plugins) await attempt(() => this.#callNetwork("GC", list, plugin, extra));
+      for (const plugin of list.plugins) {
+        await attempt("", () => this.#caller.run(networkCallOf("GC", list, plugin, extra)));
+      }
     }
     const [first] = failures;
-    if (first !== undefined)
-      throw failures.length === 1 ? first : new AggregateError(failures, messagesOf(failures));
+    if (first !== undefined) throw failures.length === 1 ? first : together(first, failures);
   }
 
-  /** Asks every plugin whether it can take containers. Throws what the first says that cannot. */
+  /** Asks every plugin whether it can take containers (from cniVersion 1.1.0 on). Throws what the first says that cannot. */
   async status(list: NetworkList): Promise<void> {
     if (!isAtLeast(list.cniVersion, "1.1.0")) return;
-    for (const plugin of list.plugins) await this.#callNetwork("STATUS", list, plugin, {});
+    for (const plugin of list.plugins) await this.#caller.run(networkCallOf("STATUS", list, plugin, {}));
   }
 
   /** Which versions a plugin's executable speaks. */
-  async versions(type: string): Promise<PluginVersions> {
-    const output = await this.#execute(type, invocationOf("VERSION", this.#options.path), "{}");
-    try {
-      const { cniVersion, supportedVersions } = parseJsonObject(output, "version");
-      if (!Array.isArray(supportedVersions) || !supportedVersions.every((text) => typeof text === "string")) {
-        throw new CniError(cniErrorCode.decoding, "supportedVersions: is missing");
-      }
-      return { cniVersion: String(cniVersion ?? ""), supportedVersions };
-    } catch (error) {
-      throw rubbishError(type, "VERSION", output, error);
-    }
+  versions(type: string): Promise<PluginVersions> {
+    return this.#caller.versions(type);
   }
 
-  /** What is remembered of attachments, this runtime's and libcni's. */
-  attachments() {
-    return this.#cache.list();
+  /** What is remembered of attachments, this runtime's and libcni's; only of one container where it is given. */
+  attachments(containerId?: string): CachedAttachment[] {
+    return this.#cache
+      .list()
+      .filter((cached) => containerId === undefined || cached.containerId === containerId);
   }
 
   /** Completes an attachment from the cache. */
-  #remembered(
-    list: NetworkList,
-    attachment: Attachment,
-  ): { attachment: Attachment; result: Result | undefined } {
+  #remembered(list: NetworkList, attachment: Attachment): Remembered {
     const cached = this.#cache.read({ network: list.name, ...attachment });
     if (cached === undefined) return { attachment, result: undefined };
     const completed: Attachment = {
@@ -203,158 +206,86 @@ export class CniRuntime {
     try {
       const version = cached.result.cniVersion;
       const written = typeof version === "string" && isSupportedVersion(version) ? version : versionOf(list);
-      return { attachment: completed, result: parseResult(cached.result, written) };
-    } catch {
+      const result = parseResult(cached.result, written);
+      // The older libcni's entries have no namespace, but the result names it.
+      if (completed.netns === "") completed.netns = cached.netns || sandboxOf(result, completed.ifname);
+      return { attachment: completed, result };
+    } catch (problem) {
       // Cut short or foreign: DEL has to do without.
-      return { attachment: completed, result: undefined };
+      return { attachment: completed, result: undefined, problem };
     }
   }
 
-  async #callAdd(
-    list: NetworkList,
-    plugin: ListedPlugin,
-    attachment: Attachment,
-    previous: Result | undefined,
-  ): Promise<Result> {
-    const answer = await this.#call("ADD", list, plugin, attachment, previous);
-    if (typeof answer !== "string") return answer;
+  /** A call in the container's turn, which lasts until the plugin has ended. */
+  async #call(call: ReturnType<typeof callOf>): Promise<void> {
     try {
-      const raw = parseJsonObject(answer, "result");
-      const version = raw.cniVersion;
-      return parseResult(
-        raw,
-        typeof version === "string" && isSupportedVersion(version) ? version : versionOf(list),
-      );
+      await this.#caller.run(call);
     } catch (error) {
-      throw rubbishError(plugin.type, "ADD", answer, error);
+      if (error instanceof UnfinishedCall) this.#turns.keepUntil(call.containerId, error.work);
+      throw error;
     }
-  }
-
-  /** One command to one plugin: its standard output, or of a plugin in this process the result itself. */
-  async #call(
-    command: "ADD" | "DEL" | "CHECK",
-    list: NetworkList,
-    plugin: ListedPlugin,
-    attachment: Attachment,
-    previous: Result | undefined,
-  ): Promise<string | Result> {
-    const invocation: Invocation = {
-      ...invocationOf(command, this.#options.path),
-      containerId: attachment.containerId,
-      ifname: attachment.ifname,
-      netns: attachment.netns,
-      args: cniArgsOf(attachment),
-    };
-    const wanted = Object.entries(attachment.capabilityArgs ?? {}).filter(([name]) =>
-      plugin.capabilities.includes(name),
-    );
-    const config: JsonObject = {
-      ...plugin.raw,
-      name: list.name,
-      cniVersion: list.cniVersion,
-      ...(wanted.length === 0 ? {} : { runtimeConfig: Object.fromEntries(wanted) }),
-      ...prevResultOf(previous, versionOf(list)),
-    };
-    return await this.#run(plugin.type, invocation, config);
-  }
-
-  async #callNetwork(
-    command: "GC" | "STATUS",
-    list: NetworkList,
-    plugin: ListedPlugin,
-    extra: JsonObject,
-  ): Promise<void> {
-    const config = { ...plugin.raw, name: list.name, cniVersion: list.cniVersion, ...extra };
-    await this.#run(plugin.type, invocationOf(command, this.#options.path), config);
-  }
-
-  async #run(type: string, invocation: Invocation, config: JsonObject): Promise<string | Result> {
-    const own = await this.#options.builtin?.(type, findPlugin(type, this.#options.path));
-    if (own === undefined) return await this.#execute(type, invocation, JSON.stringify(config));
-    try {
-      return (await this.#runBuiltin(own, invocation, config)) ?? "";
-    } catch (error) {
-      const { cniCode, remedy } = error as Partial<CniError>;
-      throw pluginError(type, invocation.command, (error as Error).message, {
-        code: cniCode ?? cniErrorCode.internal,
-        ...(remedy === undefined ? {} : { remedy }),
-        cause: error,
-      });
-    }
-  }
-
-  async #runBuiltin(plugin: Plugin, invocation: Invocation, raw: JsonObject): Promise<Result | undefined> {
-    const { command } = invocation;
-    const request: PluginRequest = {
-      invocation: { ...invocation, args: parseCniArgs(invocation.args.text) },
-      config: parseNetworkConfig(raw, { lenientPrevResult: command === "DEL" }),
-      warn: (message) => this.#warn(`${plugin.name}: ${message}`),
-      builtin: async (type, file) => await this.#options.builtin?.(type, file),
-      env: process.env,
-      delegateTimeout: this.#timeout,
-    };
-    if (command === "ADD") {
-      for (const sentence of unknownKeys(plugin, request.config)) request.warn(sentence);
-      return await plugin.add(request);
-    }
-    if (command === "DEL") await plugin.del(request);
-    else if (command === "CHECK") await plugin.check(request);
-    else if (command === "STATUS") await plugin.status?.(request);
-    else if (command === "GC") {
-      await plugin.gc?.({ ...request, valid: parseValidAttachments(request.config.fields) });
-    }
-    return undefined;
-  }
-
-  async #execute(type: string, invocation: Invocation, stdin: string): Promise<string> {
-    return await execPlugin({
-      file: requirePlugin(type, this.#options.path),
-      type,
-      invocation,
-      stdin,
-      timeout: this.#timeout,
-      ownGroup: true,
-      onStderr: (text) => this.#warn(`${type}: ${text.trimEnd()}`),
-    });
   }
 
   #warn(message: string): void {
     this.#options.onWarning?.(message);
   }
 
-  /**
-   * Runs `action` when what was asked before for the same container is done. Container id and interface are checked
-   * first: they become parts of file names.
-   */
-  async #inTurn<T>({ containerId, ifname }: AttachmentKey, action: () => Promise<T>): Promise<T> {
-    requireContainerId(containerId);
-    requireInterfaceName(ifname);
-    const before = this.#queues.get(containerId) ?? Promise.resolve();
-    const mine = before.then(action, action);
-    this.#queues.set(containerId, mine);
-    try {
-      return await mine;
-    } finally {
-      if (this.#queues.get(containerId) === mine) this.#queues.delete(containerId);
-    }
+  /** Container id and interface are checked first: they become parts of file names. */
+  async #inTurn<T>(list: NetworkList, key: AttachmentKey, action: () => Promise<T>): Promise<T> {
+    requireKey(key);
+    return await this.#turns.attachment(list.name, key.containerId, action);
   }
 }
 
-function invocationOf(command: CniCommand, path: readonly string[]): Invocation {
-  return {
-    command,
-    containerId: "",
-    netns: "",
-    ifname: "",
-    args: { text: "" },
-    path: [...path],
-    netnsOverride: false,
-  };
+interface Remembered {
+  attachment: Attachment;
+  result: Result | undefined;
+  /** Why there is no result, though there is something. */
+  problem?: unknown;
 }
 
-function cniArgsOf({ args }: Attachment): CniArgs {
-  const pairs = args ?? [];
-  for (const [key, value] of pairs) {
+function requireKey({ containerId, ifname }: AttachmentKey): void {
+  requireContainerId(containerId);
+  requireInterfaceName(ifname);
+}
+
+function entryOf(list: NetworkList, attachment: Attachment, result: JsonObject): CachedAttachment {
+  const { containerId, ifname, netns, args = [], capabilityArgs = {} } = attachment;
+  return { network: list.name, containerId, ifname, netns, args, capabilityArgs, config: list.text, result };
+}
+
+function callOf(
+  command: "ADD" | "DEL" | "CHECK",
+  list: NetworkList,
+  { type, raw, capabilities }: ListedPlugin,
+  attachment: Attachment,
+  previous: Result | undefined,
+) {
+  const { containerId, ifname, netns } = attachment;
+  const wanted = Object.entries(attachment.capabilityArgs ?? {}).filter(([name]) =>
+    capabilities.includes(name),
+  );
+  const config: JsonObject = {
+    ...raw,
+    name: list.name,
+    cniVersion: list.cniVersion,
+    ...(wanted.length === 0 ? {} : { runtimeConfig: Object.fromEntries(wanted) }),
+    ...prevResultOf(previous, versionOf(list)),
+  };
+  return { type, command, containerId, ifname, netns, args: argsText(attachment), config };
+}
+
+function networkCallOf(
+  command: "GC" | "STATUS",
+  { name, cniVersion }: NetworkList,
+  { type, raw }: ListedPlugin,
+  extra: JsonObject,
+) {
+  return { type, command, config: { ...raw, name, cniVersion, ...extra } };
+}
+
+function argsText({ args = [] }: Attachment): string {
+  for (const [key, value] of args) {
     if (/[;=]/.test(key) || /[;=]/.test(value)) {
       throw new CniError(
         cniErrorCode.invalidEnvironment,
@@ -362,8 +293,12 @@ function cniArgsOf({ args }: Attachment): CniArgs {
       );
     }
   }
-  // What the keys mean is for each plugin to say.
-  return { text: pairs.map(([key, value]) => `${key}=${value}`).join(";") };
+  return args.map(([key, value]) => `${key}=${value}`).join(";");
+}
+
+/** The namespace of the container's interface. */
+function sandboxOf({ interfaces }: Result, ifname: string): string {
+  return interfaces.find(({ name, sandbox }) => name === ifname && sandbox !== undefined)?.sandbox ?? "";
 }
 
 function versionOf({ cniVersion }: NetworkList): CniVersion {
@@ -377,15 +312,24 @@ function prevResultOf(result: Result | undefined, version: CniVersion): JsonObje
   return { prevResult: formatResult(result, version) };
 }
 
-function requireCommand(command: CniCommand, { name, cniVersion }: NetworkList, since: string): void {
-  if (isAtLeast(cniVersion, since)) return;
-  throw new CniError(
+function noCheck({ name, cniVersion }: NetworkList): CniError {
+  return new CniError(
     cniErrorCode.incompatibleVersion,
-    `configuration version "${cniVersion}" of network "${name}" does not support the ${command} command`,
-    { remedy: `Set cniVersion to ${since} or newer` },
+    `configuration version "${cniVersion}" of network "${name}" does not support the CHECK command`,
+    { remedy: "Set cniVersion to 0.4.0 or newer" },
   );
 }
 
-function messagesOf(failures: readonly unknown[]): string {
-  return failures.map((failure) => (failure as Error).message).join("; ");
+function prefixed(what: string, error: Error): Error {
+  if (what === "") return error;
+  const { remedy } = error as Partial<CniError>;
+  return new CniError(codeOf(error), `${what}${error.message}`, {
+    cause: error,
+    ...(remedy === undefined ? {} : { remedy }),
+  });
+}
+
+function together(first: Error, failures: readonly Error[]): CniError {
+  const message = failures.map((failure) => failure.message).join("; ");
+  return new CniError(codeOf(first), message, { cause: new AggregateError(failures, message) });
 }

@@ -1,0 +1,199 @@
+import { quote } from "../lib/errors.ts";
+import { status } from "../linux/lean/files.ts";
+import { type CniCommand, type Invocation, parseCniArgs } from "./env.ts";
+import { CniError, cniErrorCode, codeOf } from "./errors.ts";
+import { execPlugin, findPlugin, pluginError, requirePlugin, rubbishError } from "./exec.ts";
+import type { JsonObject } from "./fields.ts";
+import { parseJsonObject, parseNetworkConfig, parseValidAttachments, unknownKeys } from "./netconf.ts";
+import type { Plugin, PluginRequest } from "./plugin.ts";
+import { parseResult, type Result } from "./result.ts";
+import { settles } from "./turns.ts";
+import { type CniVersion, isSupportedVersion, supportedVersions } from "./versions.ts";
+
+/** Milliseconds that a plugin of this process has for putting things in order after it was told to stop. */
+const grace = 2000;
+
+export interface CallerOptions {
+  /** The folders of CNI_PATH. */
+  path: readonly string[];
+  /** Milliseconds for each plugin. */
+  timeout: number;
+  builtin?: ((type: string, file: string | undefined) => Promise<Plugin | undefined>) | undefined;
+  /** Takes what plugins say on standard error, and warnings. */
+  warn: (message: string) => void;
+}
+
+/** What a plugin answers to VERSION. */
+export interface PluginVersions {
+  cniVersion: string;
+  supportedVersions: string[];
+}
+
+/** One command to one plugin. */
+export interface PluginCall {
+  type: string;
+  command: CniCommand;
+  containerId?: string;
+  netns?: string;
+  ifname?: string;
+  /** CNI_ARGS. */
+  args?: string;
+  config: JsonObject;
+}
+
+/** A plugin of this process that still works though it was told to stop: nothing can kill it. */
+export class UnfinishedCall extends CniError {
+  readonly work: Promise<unknown>;
+
+  constructor(error: CniError, work: Promise<unknown>) {
+    super(error.cniCode, error.message, {
+      cause: error.cause,
+      ...(error.remedy === undefined ? {} : { remedy: error.remedy }),
+    });
+    this.work = work;
+  }
+}
+
+/** Calls plugins, by their executables or in this process. Failures are {@link CniError}s that name plugin and command. */
+export class PluginCaller {
+  readonly #options: CallerOptions;
+
+  constructor(options: CallerOptions) {
+    this.#options = options;
+  }
+
+  /** ADD; a result without cniVersion counts as one of `version`. */
+  async add(call: PluginCall, version: CniVersion): Promise<Result> {
+    const answer = await this.run(call);
+    if (typeof answer !== "string") return answer;
+    try {
+      const raw = parseJsonObject(answer, "result");
+      const written = raw.cniVersion === undefined || raw.cniVersion === "" ? version : raw.cniVersion;
+      if (typeof written !== "string" || !isSupportedVersion(written)) {
+        throw new CniError(
+          cniErrorCode.incompatibleVersion,
+          `cniVersion: ${quote(written)} is none of ${supportedVersions.join(", ")}`,
+        );
+      }
+      return parseResult(raw, written);
+    } catch (error) {
+      throw rubbishError(call.type, "ADD", answer, error);
+    }
+  }
+
+  /** The plugin's standard output, or of a plugin in this process the result itself. */
+  async run(call: PluginCall): Promise<string | Result> {
+    const { type } = call;
+    const own = await this.#options.builtin?.(type, findPlugin(type, this.#options.path));
+    if (own === undefined) return await this.#execute(call);
+    const abort = new AbortController();
+    const work = this.#runBuiltin(own, call, abort.signal);
+    if (await settles(work, this.#options.timeout)) return (await work) ?? "";
+    abort.abort();
+    const isDone = await settles(work, grace);
+    const cause = isDone ? await work.then(() => undefined).catch((error: unknown) => error) : undefined;
+    const error = tooSlow(call, this.#options.timeout, isDone, cause);
+    throw isDone ? error : new UnfinishedCall(error, work);
+  }
+
+  /** Which versions a plugin's executable speaks. */
+  async versions(type: string): Promise<PluginVersions> {
+    const output = await this.#execute({ type, command: "VERSION", config: {} });
+    try {
+      const { cniVersion, supportedVersions } = parseJsonObject(output, "version");
+      if (!Array.isArray(supportedVersions) || !supportedVersions.every((text) => typeof text === "string")) {
+        throw new CniError(cniErrorCode.decoding, "supportedVersions: is missing");
+      }
+      return { cniVersion: String(cniVersion ?? ""), supportedVersions };
+    } catch (error) {
+      throw rubbishError(type, "VERSION", output, error);
+    }
+  }
+
+  async #runBuiltin(plugin: Plugin, call: PluginCall, signal: AbortSignal): Promise<Result | undefined> {
+    try {
+      return await this.#dispatch(plugin, call, signal);
+    } catch (error) {
+      const { remedy } = error as Partial<CniError>;
+      throw pluginError(call.type, call.command, (error as Error).message, {
+        code: codeOf(error),
+        ...(remedy === undefined ? {} : { remedy }),
+        cause: error,
+      });
+    }
+  }
+
+  async #dispatch(plugin: Plugin, call: PluginCall, signal: AbortSignal): Promise<Result | undefined> {
+    const { command } = call;
+    const invocation = this.#invocationOf(call);
+    refuseOwnNetns(invocation);
+    const request: PluginRequest = {
+      invocation: { ...invocation, args: parseCniArgs(invocation.args.text) },
+      config: parseNetworkConfig(call.config, { lenientPrevResult: command === "DEL" }),
+      warn: (message) => this.#options.warn(`${plugin.name}: ${message}`),
+      builtin: async (type, file) => await this.#options.builtin?.(type, file),
+      env: process.env,
+      delegateTimeout: this.#options.timeout,
+      signal,
+    };
+    if (command === "ADD") {
+      for (const sentence of unknownKeys(plugin, request.config)) request.warn(sentence);
+      return await plugin.add(request);
+    }
+    if (command === "DEL") await plugin.del(request);
+    else if (command === "CHECK") await plugin.check(request);
+    else if (command === "STATUS") await plugin.status?.(request);
+    else if (command === "GC") {
+      await plugin.gc?.({ ...request, valid: parseValidAttachments(request.config.fields) });
+    }
+    return undefined;
+  }
+
+  async #execute(call: PluginCall): Promise<string> {
+    const { type } = call;
+    return await execPlugin({
+      file: requirePlugin(type, this.#options.path),
+      type,
+      invocation: this.#invocationOf(call),
+      stdin: JSON.stringify(call.config),
+      timeout: this.#options.timeout,
+      ownGroup: true,
+      onStderr: (text) => this.#options.warn(`${type}: ${text.trimEnd()}`),
+    });
+  }
+
+  #invocationOf({ command, containerId = "", netns = "", ifname = "", args = "" }: PluginCall): Invocation {
+    const override = (process.env.CNI_NETNS_OVERRIDE ?? "").toLowerCase();
+    return {
+      command,
+      containerId,
+      netns,
+      ifname,
+      args: { text: args },
+      path: [...this.#options.path],
+      netnsOverride: override === "true" || override === "1",
+    };
+  }
+}
+
+/** As a plugin's own process does it: what is made for a container must not be made of the host. */
+function refuseOwnNetns({ netns, netnsOverride }: Invocation): void {
+  if (netns === "" || netnsOverride) return;
+  const identity = status(netns)?.identity;
+  if (identity === undefined || identity !== status("/proc/self/ns/net")?.identity) return;
+  throw new CniError(
+    cniErrorCode.invalidNetns,
+    "plugin's netns and netns from CNI_NETNS should not be the same",
+    { remedy: `Give the container's namespace instead of "${netns}", or set CNI_NETNS_OVERRIDE=1` },
+  );
+}
+
+function tooSlow({ type, command }: PluginCall, timeout: number, isDone: boolean, cause: unknown): CniError {
+  const how = isDone ? "was stopped" : "goes on though it was told to stop";
+  const why = cause instanceof Error ? ` (${cause.message})` : "";
+  return pluginError(type, command, `did not end within ${timeout / 1000} s and ${how}${why}`, {
+    code: cniErrorCode.tryAgainLater,
+    remedy: "Look what holds it up",
+    cause,
+  });
+}
