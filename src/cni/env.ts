@@ -13,8 +13,10 @@ export interface CniArgs {
   /** The variable as it came, to be handed on. */
   readonly text: string;
   ignoreUnknown?: boolean;
-  /** A requested address (host-local, static). */
+  /** A requested address (host-local), or several with their prefix lengths (static). */
   ip?: string;
+  /** The gateways of the addresses under `ip` (static). */
+  gateway?: string;
   /** A requested hardware address (bridge, macvlan, tap, tuning). */
   mac?: string;
   podNamespace?: string;
@@ -25,6 +27,7 @@ export interface CniArgs {
 
 const argKeys = {
   IP: "ip",
+  GATEWAY: "gateway",
   MAC: "mac",
   K8S_POD_NAMESPACE: "podNamespace",
   K8S_POD_NAME: "podName",

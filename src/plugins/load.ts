@@ -1,4 +1,5 @@
 import type { Plugin } from "../cni/plugin.ts";
+import { bandwidth } from "./bandwidth.ts";
 import { bridge } from "./bridge.ts";
 import { hostLocal } from "./host-local.ts";
 import { loopback } from "./loopback.ts";
@@ -10,10 +11,13 @@ import { portmap } from "./portmap.ts";
  * it. The others come when they are called for.
  */
 const plugins: Readonly<Record<PluginName, () => Plugin | Promise<Plugin>>> = {
+  bandwidth: () => bandwidth,
   bridge: () => bridge,
   "host-local": () => hostLocal,
   loopback: () => loopback,
   portmap: () => portmap,
+  sbr: async () => (await import("./sbr.ts")).sbr,
+  static: async () => (await import("./static.ts")).staticIpam,
   dummy: async () => (await import("./dummy.ts")).dummy,
   ipvlan: async () => (await import("./ipvlan.ts")).ipvlan,
   macvlan: async () => (await import("./macvlan.ts")).macvlan,

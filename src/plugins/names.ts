@@ -1,5 +1,6 @@
 /** The plugins that `weft-cni` is: each name is a link to the executable. Sorted. */
 export const pluginNames = [
+  "bandwidth",
   "bridge",
   "dummy",
   "host-local",
@@ -7,6 +8,8 @@ export const pluginNames = [
   "loopback",
   "macvlan",
   "portmap",
+  "sbr",
+  "static",
   "vlan",
   "vrf",
 ] as const;
