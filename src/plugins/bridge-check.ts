@@ -1,41 +1,31 @@
-import { CniError, cniErrorCode } from "../cni/errors.ts";
 import type { PluginRequest } from "../cni/plugin.ts";
-import type { Result, ResultInterface } from "../cni/result.ts";
+import type { Result } from "../cni/result.ts";
 import type { Link } from "../linux/route/link.ts";
 import { Rtnl } from "../linux/route/rtnl.ts";
 import { attachmentOf } from "./attachment.ts";
 import type { BridgeConfig } from "./bridge-config.ts";
+import { describedInterface, mismatch, requireLink, requirePrevResult } from "./check-link.ts";
 import { checkInterface } from "./interface-check.ts";
-import { isMasqueraded } from "./masquerade.ts";
+import { checkIpMasq } from "./ip-masq.ts";
+import { hasMacSpoofCheck } from "./mac-spoof.ts";
 import { openNetns } from "./netns.ts";
 
-/** Compares what the result of ADD says with what is there. Throws a {@link CniError} that names the difference. */
-export function checkBridge(request: PluginRequest, config: BridgeConfig): void {
-  const { prevResult } = request.config;
-  const { ifname, netns: path } = request.invocation;
-  if (prevResult === undefined) {
-    throw new CniError(cniErrorCode.invalidNetworkConfig, "Required prevResult missing", {
-      remedy: "CHECK needs the result of ADD under prevResult",
-    });
-  }
-  using netns = openNetns(path);
+/** Compares what the result of ADD says with what is there. Throws a CniError that names the difference. */
+export async function checkBridge(request: PluginRequest, config: BridgeConfig): Promise<void> {
+  const prevResult = requirePrevResult(request);
+  using netns = openNetns(request.invocation.netns);
   using host = new Rtnl();
   using container = new Rtnl({ netns: { fd: netns.fd } });
   const bridgeLink = checkBridgeLink(host, prevResult, config);
-  const inContainer = prevResult.interfaces.find(({ name, sandbox }) => name === ifname && sandbox === path);
-  if (inContainer === undefined) {
-    const sandbox = prevResult.interfaces.find(({ name }) => name === ifname)?.sandbox ?? "";
-    throw mismatch(`Sandbox in prevResult ${sandbox} doesn't match configured netns: ${path}`);
-  }
-  const containerLink = requireLink(container, inContainer, "veth");
-  checkPort(host, prevResult, bridgeLink, containerLink, config);
+  const containerLink = requireLink(container, describedInterface(request, prevResult), "veth");
+  const port = checkPort(host, prevResult, bridgeLink, containerLink, config);
   checkInterface(container, containerLink, prevResult);
-  if (!config.ipMasq) return;
-  for (const { address } of prevResult.ips) {
-    if (!isMasqueraded(attachmentOf(request), address.ip)) {
-      throw mismatch(`traffic from ${address.ip} is not masqueraded`);
-    }
+  if (config.macSpoofCheck && !hasMacSpoofCheck(attachmentOf(request), port.name, containerLink.mac ?? "")) {
+    throw mismatch(`Interface ${port.name} lets frames with other hardware addresses pass`);
   }
+  if (!config.ipMasq) return;
+  const addresses = prevResult.ips.map(({ address }) => address);
+  await checkIpMasq(request, config.ipMasqBackend, addresses);
 }
 
 function checkBridgeLink(host: Rtnl, result: Result, config: BridgeConfig): Link {
@@ -52,18 +42,7 @@ function checkBridgeLink(host: Rtnl, result: Result, config: BridgeConfig): Link
   return link;
 }
 
-/** The link that a result describes. */
-function requireLink(rtnl: Rtnl, { name, mac }: ResultInterface, kind: string): Link {
-  const link = rtnl.links.find(name);
-  if (link === undefined) throw mismatch(`Interface name ${name} not found`);
-  if (link.kind !== kind) throw mismatch(`Interface ${name} does not have link type of ${kind}`);
-  if (mac !== undefined && mac.toLowerCase() !== link.mac) {
-    throw mismatch(`Interface ${name} Mac doesn't match: ${mac} is expected, it is ${link.mac}`);
-  }
-  return link;
-}
-
-function checkPort(host: Rtnl, result: Result, bridgeLink: Link, inside: Link, config: BridgeConfig): void {
+function checkPort(host: Rtnl, result: Result, bridgeLink: Link, inside: Link, config: BridgeConfig): Link {
   const ports = result.interfaces.filter(
     ({ name, sandbox }) => sandbox === undefined && name !== bridgeLink.name,
   );
@@ -77,14 +56,7 @@ function checkPort(host: Rtnl, result: Result, bridgeLink: Link, inside: Link, c
     if ((link.bridgePort?.hairpin ?? false) !== config.hairpinMode) {
       throw mismatch(`Interface ${link.name} hairpin mode is not ${config.hairpinMode}`);
     }
-    return;
+    return link;
   }
   throw mismatch(`CNI veth created for bridge ${bridgeLink.name} was not found`);
-}
-
-/** A difference between the result and the system. */
-function mismatch(problem: string): CniError {
-  return new CniError(cniErrorCode.internal, problem, {
-    remedy: "Delete the container's sandbox and make it anew",
-  });
 }

@@ -3,6 +3,7 @@ import type { Fields } from "../cni/fields.ts";
 import type { PluginRequest } from "../cni/plugin.ts";
 import { requireConfiguredInterface } from "../cni/validate.ts";
 import { InvalidInput } from "../lib/errors.ts";
+import { type IpMasqBackend, parseIpMasqBackend } from "./ip-masq.ts";
 import { parseMtu, requestedMac } from "./link-keys.ts";
 
 /** The keys of a bridge configuration. */
@@ -35,6 +36,7 @@ export interface BridgeConfig {
   isDefaultGateway: boolean;
   forceAddress: boolean;
   ipMasq: boolean;
+  ipMasqBackend: IpMasqBackend;
   /** Bytes; the kernel's default where not given. */
   mtu?: number;
   hairpinMode: boolean;
@@ -46,6 +48,8 @@ export interface BridgeConfig {
   preserveDefaultVlan: boolean;
   enableDad: boolean;
   disableContainerInterface: boolean;
+  /** Frames leave the container with its own hardware address alone. */
+  macSpoofCheck: boolean;
   portIsolation: boolean;
   /** The container's address on layer 2; the kernel chooses where not given. */
   mac?: string;
@@ -64,6 +68,7 @@ export function parseBridgeConfig(request: PluginRequest): BridgeConfig {
     isDefaultGateway,
     forceAddress: flag("forceAddress"),
     ipMasq: flag("ipMasq"),
+    ipMasqBackend: parseIpMasqBackend(fields),
     ...(mtu === undefined ? {} : { mtu }),
     hairpinMode: flag("hairpinMode"),
     promiscMode: flag("promiscMode"),
@@ -72,11 +77,11 @@ export function parseBridgeConfig(request: PluginRequest): BridgeConfig {
     preserveDefaultVlan: fields.boolean("preserveDefaultVlan") ?? true,
     enableDad: flag("enabledad"),
     disableContainerInterface: flag("disableContainerInterface"),
+    macSpoofCheck: flag("macspoofchk"),
     portIsolation: flag("portIsolation"),
     ...(mac === undefined ? {} : { mac }),
   };
   refuseContradictions(config, ipamType);
-  refuseUnsupported(fields);
   return config;
 }
 
@@ -95,20 +100,6 @@ function refuseContradictions(config: BridgeConfig, ipamType: string | undefined
       "cannot use IPAM when disableContainerInterface is set",
       "An interface that stays down takes no addresses",
     );
-  }
-}
-
-function refuseUnsupported(fields: Fields): void {
-  const backend = fields.string("ipMasqBackend");
-  if (backend !== undefined && backend !== "" && backend !== "nftables") {
-    throw new CniError(cniErrorCode.unsupportedField, `ipMasqBackend: "${backend}" is not supported`, {
-      remedy: 'Masquerading is done by nftables: leave the key out or set it to "nftables"',
-    });
-  }
-  if (fields.boolean("macspoofchk") === true) {
-    throw new CniError(cniErrorCode.unsupportedField, "macspoofchk: true is not supported", {
-      remedy: "Leave it out",
-    });
   }
 }
 

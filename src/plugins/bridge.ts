@@ -16,9 +16,9 @@ import {
   enableForwarding,
   refuseRouterAdvertisements,
 } from "./interface.ts";
+import { addIpMasq, collectIpMasq, removeIpMasq } from "./ip-masq.ts";
 import { addIpam, knownAddresses } from "./ipam.ts";
 import { requireMtuFor } from "./link-keys.ts";
-import { addMasquerade, removeMasquerade } from "./masquerade.ts";
 import { type OpenNetns, openNetns, tryOpenNetns } from "./netns.ts";
 import { type Undo, withUndo } from "./undo.ts";
 import { createVeth, deleteVeth, vethPurpose, waitUntilUp } from "./veth.ts";
@@ -43,11 +43,15 @@ export const bridge: Plugin = {
 
   async del(request: PluginRequest): Promise<void> {
     const { invocation, config } = request;
-    const { ipMasq } = parseBridgeConfig(request);
+    const { ipMasq, macSpoofCheck } = parseBridgeConfig(request);
     await closingLate(async (open) => {
-      if (ipMasq) await removeMasquerade(open, attachmentOf(request), await knownAddresses(request));
+      if (ipMasq) await removeIpMasq(open, request, await knownAddresses(request));
       using netns = tryOpenNetns(invocation.netns);
       if (netns !== undefined) await deleteVeth(netns, request);
+      if (macSpoofCheck) {
+        const { removeMacSpoofCheck } = await import("./mac-spoof.ts");
+        await removeMacSpoofCheck(attachmentOf(request));
+      }
       if (config.ipamType !== undefined) await delegateDel(config.ipamType, request);
     });
   },
@@ -56,14 +60,15 @@ export const bridge: Plugin = {
     const config = parseBridgeConfig(request);
     if (request.config.ipamType !== undefined) await delegateCheck(request.config.ipamType, request);
     const { checkBridge } = await import("./bridge-check.ts");
-    checkBridge(request, config);
+    await checkBridge(request, config);
   },
 
   async gc(request: GcRequest): Promise<void> {
-    const { ipMasq } = parseBridgeConfig(request);
-    if (ipMasq) {
-      const { collectMasquerade } = await import("./masquerade-table.ts");
-      await collectMasquerade(request.config.name, request.valid);
+    const { ipMasq, macSpoofCheck } = parseBridgeConfig(request);
+    if (ipMasq) await collectIpMasq(request);
+    if (macSpoofCheck) {
+      const { collectMacSpoofChecks } = await import("./mac-spoof.ts");
+      await collectMacSpoofChecks(request.config.name, request.valid);
     }
     if (request.config.ipamType !== undefined) await delegateGc(request.config.ipamType, request);
   },
@@ -128,11 +133,18 @@ async function addPort(attaching: Attaching, bridgeLink: LeanLink): Promise<Port
   undo.push(() => void host.deleteLink(name));
   refuseRouterAdvertisements(name);
   const hostEnd = host.get(name);
+  const inside = container.get(ifname);
+  if (config.macSpoofCheck) {
+    const { addMacSpoofCheck, removeMacSpoofCheck } = await import("./mac-spoof.ts");
+    const attachment = attachmentOf(request);
+    undo.push(() => removeMacSpoofCheck(attachment));
+    addMacSpoofCheck(attachment, name, inside.mac);
+  }
   if (config.hairpinMode || config.portIsolation || usesVlans(config)) {
     const { preparePort } = await import("./bridge-setup.ts");
     preparePort(hostEnd.index, config);
   }
-  return { host: hostEnd, container: container.get(ifname) };
+  return { host: hostEnd, container: inside };
 }
 
 async function addLayer3(
@@ -155,12 +167,7 @@ async function addLayer3(
   const { index } = port.container;
   configureInterface({ netns, rtnl: container, ifname, index, enableDad: config.enableDad }, result);
   if (gateways.length > 0) await beGateway(attaching, bridgeLink, gateways, result);
-  if (config.ipMasq) {
-    const attachment = attachmentOf(request);
-    const ips = addresses.map(({ ip }) => ip);
-    undo.push(() => closingLate((open) => removeMasquerade(open, attachment, ips)));
-    await addMasquerade(attachment, addresses);
-  }
+  if (config.ipMasq) await addIpMasq(request, config.ipMasqBackend, addresses, undo);
 }
 
 /** Puts the gateways' addresses on the bridge, or on the host's own port in the VLAN. */

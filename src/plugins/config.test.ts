@@ -80,8 +80,7 @@ const bridgeMistakes: [string, JsonObject, string][] = [
     { runtimeConfig: { mac: "00:00:00:00:00:00" } },
     '7 runtimeConfig.mac: "00:00:00:00:00:00" is not a unicast address',
   ],
-  ["a backend", { ipMasqBackend: "iptables" }, '2 ipMasqBackend: "iptables" is not supported'],
-  ["macspoofchk", { macspoofchk: true }, "2 macspoofchk: true is not supported"],
+  ["a backend", { ipMasqBackend: "ipchains" }, '2 unknown ipmasq backend "ipchains"'],
 ];
 test.each(bridgeMistakes)("bridge refuses %s", (_, raw, message) => {
   expect(messageOf(() => parseBridgeConfig(request(raw)))).toStartWith(message);
@@ -94,6 +93,7 @@ test("bridge's defaults, and what follows from other keys", () => {
     isDefaultGateway: false,
     forceAddress: false,
     ipMasq: false,
+    ipMasqBackend: "nftables",
     hairpinMode: false,
     promiscMode: false,
     vlan: 0,
@@ -101,6 +101,7 @@ test("bridge's defaults, and what follows from other keys", () => {
     preserveDefaultVlan: true,
     enableDad: false,
     disableContainerInterface: false,
+    macSpoofCheck: false,
     portIsolation: false,
   });
   expect(parseBridgeConfig(request({ isDefaultGateway: true, bridge: "", mtu: 0 }))).toMatchObject({

@@ -52,7 +52,7 @@ function addNetwork(transaction: Transaction, network: Prefix): void {
 
 /** Removes the elements that a condition is true for, and what nothing needs any more; see {@link sweep}. */
 export function sweepMasquerade(open: Disposable[], isGone: (element: Element) => boolean): void {
-  sweep(open, { isMap: (name) => name.startsWith("masquerade"), chains: "masquerade-" }, isGone);
+  sweep(open, { isMap: (name) => name.startsWith("masquerade"), chains: ["masquerade-"] }, isGone);
 }
 
 /** Removes the elements of a network whose attachment is not among the valid ones. */

@@ -12,13 +12,18 @@ import { tableName } from "./masquerade-names.ts";
 /** All that Weft's plugins have in nftables. */
 export const table: TableRef = { family: "inet", name: tableName };
 
+/** How the names of the plugins' chains begin. */
+const ownChains = /^(?:postrouting$|masquerade-|portmap|firewall|macspoofchk)/;
+
 const tries = 20;
 
-/** What a plugin has in the table. */
+/** What a plugin has in a table. */
 export interface Territory {
+  /** Table inet weft-cni where not given. */
+  table?: TableRef;
   isMap: (name: string) => boolean;
   /** How the names begin of the chains that are only there for elements that lead to them. */
-  chains: string;
+  chains: readonly string[];
 }
 
 /**
@@ -29,10 +34,11 @@ export interface Territory {
 export function sweep(open: Disposable[], territory: Territory, isGone: (element: Element) => boolean): void {
   const nft = new Nftables();
   open.push(nft);
+  const of = territory.table ?? table;
   for (let i = 1; ; i++) {
     try {
-      const ruleset = nft.dump(table);
-      nft.apply(removal(ruleset, territory, isGone), { generation: ruleset.generation });
+      const ruleset = nft.dump(of);
+      nft.apply(removal(of, ruleset, territory, isGone), { generation: ruleset.generation });
       return;
     } catch (error) {
       if (isNotFound(error)) return;
@@ -42,11 +48,12 @@ export function sweep(open: Disposable[], territory: Territory, isGone: (element
 }
 
 function removal(
-  { sets, chains }: Ruleset,
+  of: TableRef,
+  { sets, chains, rules }: Ruleset,
   territory: Territory,
   isGone: (element: Element) => boolean,
 ): Transaction {
-  const transaction = new Transaction(table);
+  const transaction = new Transaction(of);
   const used = new Set<string>();
   let left = 0;
   for (const set of sets) {
@@ -62,9 +69,12 @@ function removal(
     }
     transaction.deleteElements(set, gone);
   }
-  if (left === 0) return new Transaction(table).delete({ kind: "table", ...table });
+  // An administrator's rules in a chain of his own stay.
+  const isForeign = rules.some(({ chain }) => !ownChains.test(chain));
+  if (left === 0 && !isForeign) return new Transaction(of).delete({ kind: "table", ...of });
   for (const { name } of chains) {
-    if (name.startsWith(territory.chains) && !used.has(name)) transaction.delete({ kind: "chain", name });
+    if (territory.chains.some((start) => name.startsWith(start)) && !used.has(name))
+      transaction.delete({ kind: "chain", name });
   }
   return transaction;
 }

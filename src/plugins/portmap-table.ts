@@ -151,5 +151,5 @@ function addSnat(transaction: Transaction, network: Prefix, markBit: number): vo
 
 /** Removes the elements that a condition is true for, and what nothing needs any more; see {@link sweep}. */
 export function sweepPortmap(open: Disposable[], isGone: (element: Element) => boolean): void {
-  sweep(open, { isMap: (name) => name.startsWith("portmap"), chains: "portmap-snat-" }, isGone);
+  sweep(open, { isMap: (name) => name.startsWith("portmap"), chains: ["portmap-snat-"] }, isGone);
 }

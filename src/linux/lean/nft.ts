@@ -9,9 +9,12 @@ const NFT_MSG_GETCHAIN = 4;
 const NFT_MSG_NEWSETELEM = 12;
 const NFT_MSG_GETSETELEM = 13;
 const NFT_MSG_DELSETELEM = 14;
-const NFPROTO_INET = 1;
+/** Numbers of families of tables. */
+const families = { inet: 1, ip: 2, ip6: 10 } as const;
+const NFPROTO_INET = families.inet;
 const NFTA_CHAIN_TABLE = 1;
 const NFTA_CHAIN_NAME = 3;
+const NFTA_CHAIN_POLICY = 5;
 const NFTA_CHAIN_USE = 6;
 const NFTA_SET_ELEM_LIST_TABLE = 1;
 const NFTA_SET_ELEM_LIST_SET = 2;
@@ -25,10 +28,25 @@ const NFTA_DATA_VERDICT = 2;
 const NFTA_VERDICT_CODE = 1;
 const NFTA_VERDICT_CHAIN = 2;
 const NFT_JUMP = 0xfffffffd;
+const NF_DROP = 0;
 /** Of nft: the type of a comment in the user data of an element. */
 const COMMENT = 0;
 /** sizeof struct nlmsghdr and nfgenmsg. */
 const PAYLOAD = 20;
+
+/** A table by family and name. */
+export interface LeanTable {
+  family: keyof typeof families;
+  name: string;
+}
+
+/** What is known of a chain. */
+export interface FoundChain {
+  /** How many rules it has and how many elements and rules lead to it, together. */
+  use: number;
+  /** A base chain at whose end packets are dropped. */
+  dropsByPolicy: boolean;
+}
 
 /** An element of a map without intervals, key and data as the kernel has them. */
 export interface LeanElement {
@@ -61,9 +79,9 @@ export class LeanNft {
     this.#table = table;
   }
 
-  #begin(message: number, flags: number): number {
+  #begin(message: number, flags: number, family: number = NFPROTO_INET): number {
     const seq = this.#socket.begin((NFNL_SUBSYS_NFTABLES << 8) | message, flags);
-    this.#nfgenmsg(NFPROTO_INET, 0);
+    this.#nfgenmsg(family, 0);
     return seq;
   }
 
@@ -91,17 +109,24 @@ export class LeanNft {
 
   /** How many rules a chain has and how many elements and rules lead to it, together; undefined where there is none. */
   chainUse(name: string): number | undefined {
-    const seq = this.#begin(NFT_MSG_GETCHAIN, 0);
-    this.#chain(name);
-    const end = this.#isThere(seq, "look for chain", name);
-    const at = end === undefined ? undefined : this.#socket.find(NFTA_CHAIN_USE, PAYLOAD, end);
-    return at === undefined ? undefined : this.#socket.view.getUint32(at, false);
+    return this.chainOf({ family: "inet", name: this.#table }, name)?.use;
   }
 
-  #chain(name: string): void {
-    this.#socket.attributeText(NFTA_CHAIN_TABLE, this.#table);
-    this.#socket.attributeText(NFTA_CHAIN_NAME, name);
-    this.#socket.finish();
+  /** A chain of any table; undefined where there is none. */
+  chainOf(table: LeanTable, name: string): FoundChain | undefined {
+    const socket = this.#socket;
+    const seq = this.#begin(NFT_MSG_GETCHAIN, 0, families[table.family]);
+    socket.attributeText(NFTA_CHAIN_TABLE, table.name);
+    socket.attributeText(NFTA_CHAIN_NAME, name);
+    socket.finish();
+    const end = this.#isThere(seq, "look for chain", name);
+    const use = end === undefined ? undefined : socket.find(NFTA_CHAIN_USE, PAYLOAD, end);
+    if (end === undefined || use === undefined) return undefined;
+    const policy = socket.find(NFTA_CHAIN_POLICY, PAYLOAD, end);
+    return {
+      use: socket.view.getUint32(use, false),
+      dropsByPolicy: policy !== undefined && socket.view.getUint32(policy, false) === NF_DROP,
+    };
   }
 
   #isThere(seq: number, operation: string, subject: string): number | undefined {
