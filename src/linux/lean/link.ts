@@ -10,6 +10,7 @@ export const IFLA_MTU = 4;
 export const IFLA_MASTER = 10;
 export const IFLA_TXQLEN = 13;
 export const IFLA_LINKINFO = 18;
+export const IFLA_IFALIAS = 20;
 export const IFLA_INFO_KIND = 1;
 const IFLA_LINK = 5;
 const IFLA_OPERSTATE = 16;
@@ -25,6 +26,8 @@ export interface LeanLink {
   index: number;
   name: string;
   kind: string | undefined;
+  /** A note that somebody attached; "" where there is none. */
+  alias: string;
   /** "" where it has none. */
   mac: string;
   macBytes: Uint8Array;
@@ -49,6 +52,7 @@ export function readLink(socket: LeanSocket, end: number): LeanLink {
     index: socket.u32At(HEADER + 4),
     name: "",
     kind: undefined,
+    alias: "",
     mac: "",
     macBytes: noBytes,
     mtu: 0,
@@ -77,6 +81,9 @@ export function readLink(socket: LeanSocket, end: number): LeanLink {
         break;
       case IFLA_TXQLEN:
         link.txQueueLength = socket.u32At(payload);
+        break;
+      case IFLA_IFALIAS:
+        link.alias = socket.textAt(payload);
         break;
       case IFLA_MASTER:
         link.master = socket.u32At(payload);
