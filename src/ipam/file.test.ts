@@ -65,15 +65,70 @@ test("a lease is found, listed and released by its owner alone", async () => {
   });
 });
 
-test("known addresses are released where they are still the owner's", async () => {
+const holder = { netns: "/run/netns/blue", boot: "this" };
+
+test("a remembered attachment is found by its record, without a look at other leases", async () => {
   const store = open();
   await store.transaction(() => {
+    store.remember(blue, [ip("10.0.0.2"), ip("fd00::2")], holder);
+    store.reserve(ip("10.0.0.2"), blue, 0);
+    store.reserve(ip("fd00::2"), blue, 1);
+    expect(store.remembered()).toEqual([{ owner: blue, holder }]);
+  });
+  // Were it read, it would be found.
+  writeFileSync(join(store.dir, "10.0.0.9"), "blue\r\neth0");
+  await store.transaction(() => expect(store.find(blue).map(String)).toEqual(["10.0.0.2", "fd00::2"]));
+  await store.transaction(() => expect(store.release(blue).map(String)).toEqual(["10.0.0.2", "fd00::2"]));
+  await store.transaction(() => {
+    expect(store.remembered()).toEqual([]);
+    expect(store.find(blue).map(String)).toEqual(["10.0.0.9"]);
+  });
+});
+
+test("a record is believed only as far as the leases are still the owner's", async () => {
+  const store = open();
+  await store.transaction(() => {
+    store.remember(blue, [ip("10.0.0.2"), ip("10.0.0.3"), ip("10.0.0.4")], holder);
     store.reserve(ip("10.0.0.2"), blue, 0);
     store.reserve(ip("10.0.0.3"), green, 0);
-    store.reserve(ip("10.0.0.4"), blue, 0);
-    store.releaseKnown(blue, [ip("10.0.0.2"), ip("10.0.0.3"), ip("10.0.0.9")]);
-    expect(store.find(blue).map(String)).toEqual(["10.0.0.4"]);
-    expect(store.find(green).map(String)).toEqual(["10.0.0.3"]);
+    expect(store.find(blue).map(String)).toEqual(["10.0.0.2"]);
+    store.release(blue);
+    expect(store.list().map((lease) => String(lease.ip))).toEqual(["10.0.0.3"]);
+  });
+});
+
+test("leases that another program makes meanwhile are found", async () => {
+  const store = open();
+  await store.transaction(() => expect(store.find(green)).toEqual([]));
+  await store.transaction(() => store.reserve(ip("10.0.0.2"), blue, 0));
+  writeFileSync(join(store.dir, "10.0.0.3"), "green\r\neth0");
+  await store.transaction(() => expect(store.find(green).map(String)).toEqual(["10.0.0.3"]));
+});
+
+for (const text of ["", "{", "null", "7", '{"ips":7}', '{"ips":["10.0.0.300",7]}']) {
+  test(`a record that says ${JSON.stringify(text)} is none`, async () => {
+    const store = open();
+    await store.transaction(() => store.remember(blue, [ip("10.0.0.2")], holder));
+    const folder = join(store.dir, "../.weft/net");
+    expect(readdirSync(folder)).toEqual(["blue,eth0"]);
+    writeFileSync(join(folder, "blue,eth0"), text);
+    await store.transaction(() => {
+      store.reserve(ip("10.0.0.2"), blue, 0);
+      expect(store.find(blue).map(String)).toEqual(["10.0.0.2"]);
+      expect(store.remembered().map(({ owner }) => owner)).toEqual([blue]);
+      store.release(blue);
+    });
+    expect(readdirSync(folder)).toEqual([]);
+  });
+}
+
+test("more questions than a few whether addresses are taken are answered as well", async () => {
+  const store = open();
+  await store.transaction(() => {
+    for (let i = 1; i < 200; i++) store.reserve(ip(`10.0.0.${i}`), { ...blue, ifname: `eth${i}` }, 0);
+    for (let i = 1; i < 256; i++) expect(store.has(ip(`10.0.0.${i}`))).toBe(i < 200);
+    store.remove(ip("10.0.0.7"));
+    expect(store.has(ip("10.0.0.7"))).toBe(false);
   });
 });
 

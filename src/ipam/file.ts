@@ -4,15 +4,18 @@ import { isNotFound, KernelError } from "../linux/errors.ts";
 import * as ffi from "../linux/ffi.ts";
 import {
   exists,
+  isThere,
   listFolder,
   makeFolders,
   openLock,
   readText,
   removeFile,
+  timeOfChange,
   tryLock,
   writeText,
 } from "../linux/lean/files.ts";
-import type { Lease, LeaseStore, Owner } from "./store.ts";
+import { LeaseRecords } from "./records.ts";
+import type { Holder, Lease, LeaseStore, Owner } from "./store.ts";
 
 /** Where the reference host-local keeps its leases where a configuration names no other place. */
 export const defaultDataDir = "/var/lib/cni/networks";
@@ -34,30 +37,62 @@ export class LeaseStoreError extends WeftError {
   }
 }
 
+/** By folder: its time of change when this process last changed it, and who had leases there that others made. */
+interface Knowledge {
+  changed: string;
+  others: ReadonlySet<string>;
+}
+
+/** Spares a process that lives on the look through all leases, as long as nobody else changes them. */
+const known = new Map<string, Knowledge>();
+
+/** So many questions whether an address is taken are answered one by one, before the whole folder is read. */
+const fewQuestions = 64;
+
 /**
  * Leases as files, exactly as the reference host-local keeps them, so that either can go on with the other's:
  * `DATADIR/NETWORK/ADDRESS` holds "CONTAINERID\r\nIFNAME", `last_reserved_ip.N` the last address given out from range
- * set N, and `lock` is held with flock(2).
+ * set N, and `lock` is held with flock(2). Weft's own records of attachments are in `DATADIR/.weft/NETWORK`.
  */
 export class FileLeaseStore implements LeaseStore {
   readonly dir: string;
-  /** The names of the files in the folder, read once in a transaction. */
+  readonly #records: LeaseRecords;
+  /** The names of the files in the folder, once they are read in a transaction. */
   #names: Set<string> | undefined;
+  #questions = 0;
+  #knowledge: Knowledge | undefined;
 
   /** Touches nothing yet. */
   constructor(network: string, dataDir: string = defaultDataDir) {
     this.dir = `${dataDir}/${network}`;
+    this.#records = new LeaseRecords(`${dataDir}/.weft/${network}`);
   }
 
   async transaction<T>(action: () => T): Promise<T> {
     const fd = this.#open();
     try {
       await lock(fd);
-      this.#names = undefined;
-      return action();
+      this.#begin();
+      try {
+        return action();
+      } finally {
+        this.#end();
+      }
     } finally {
       ffi.close(fd);
     }
+  }
+
+  #begin(): void {
+    this.#names = undefined;
+    this.#questions = 0;
+    const before = known.get(this.dir);
+    this.#knowledge = before !== undefined && before.changed === timeOfChange(this.dir) ? before : undefined;
+  }
+
+  #end(): void {
+    if (this.#knowledge === undefined) known.delete(this.dir);
+    else known.set(this.dir, { ...this.#knowledge, changed: timeOfChange(this.dir) });
   }
 
   #open(): number {
@@ -102,20 +137,58 @@ export class FileLeaseStore implements LeaseStore {
     return leases;
   }
 
-  /** As the reference: a lease without interface name counts only where none with it is found. */
   find(owner: Owner): Ip[] {
+    const recorded = this.#recordedLeases(owner);
+    if (recorded.length > 0) return recorded;
+    const others = this.#knowledge?.others;
+    const isKnown =
+      others !== undefined && !others.has(keyOf(owner)) && !others.has(keyOf({ ...owner, ifname: "" }));
+    return isKnown ? [] : this.#search(owner);
+  }
+
+  #recordedLeases(owner: Owner): Ip[] {
+    const ips = this.#records.read(owner)?.ips ?? [];
+    return ips.filter((ip) => {
+      const text = this.#read(String(ip));
+      return text !== undefined && keyOf(parseOwner(text)) === keyOf(owner);
+    });
+  }
+
+  /** As the reference: a lease without interface name counts only where none with it is found. */
+  #search(owner: Owner): Ip[] {
     const exact: Ip[] = [];
     const nameless: Ip[] = [];
+    const others = new Set<string>();
     for (const { ip, owner: other } of this.list()) {
+      others.add(keyOf(other));
       if (other.containerId !== owner.containerId) continue;
       if (other.ifname === owner.ifname) exact.push(ip);
       else if (other.ifname === "") nameless.push(ip);
     }
+    this.#knowledge = { changed: "", others };
     return exact.length > 0 ? exact : nameless;
   }
 
   has(ip: Ip): boolean {
-    return this.#listing().has(String(ip));
+    const name = String(ip);
+    if (this.#names === undefined && this.#questions++ < fewQuestions) return isThere(`${this.dir}/${name}`);
+    return this.#listing().has(name);
+  }
+
+  remember(owner: Owner, ips: readonly Ip[], holder: Holder): void {
+    try {
+      this.#records.write({ owner, ips: [...ips], holder });
+    } catch (error) {
+      throw new LeaseStoreError("write the record of", `${this.dir}: ${keyOf(owner)}`, error);
+    }
+  }
+
+  remembered(): { owner: Owner; holder: Holder }[] {
+    return this.#records.owners().flatMap((owner) => {
+      const record = this.#records.read(owner);
+      // What is no record is nobody's; it goes with GC.
+      return [{ owner, holder: record?.holder ?? { netns: "", boot: "" } }];
+    });
   }
 
   reserve(ip: Ip, owner: Owner, set: number): boolean {
@@ -147,18 +220,17 @@ export class FileLeaseStore implements LeaseStore {
   }
 
   release(owner: Owner): Ip[] {
-    const ips = this.find(owner);
+    const recorded = this.#recordedLeases(owner);
+    const ips = recorded.length > 0 ? recorded : this.#search(owner);
     for (const ip of ips) this.remove(ip);
-    return ips;
-  }
-
-  releaseKnown(owner: Owner, ips: readonly Ip[]): void {
-    for (const ip of ips) {
-      const text = this.#read(String(ip));
-      if (text === undefined) continue;
-      const { containerId, ifname } = parseOwner(text);
-      if (containerId === owner.containerId && (ifname === owner.ifname || ifname === "")) this.remove(ip);
+    try {
+      this.#records.remove(owner);
+      // A kill may have left it.
+      removeFile(`${this.dir}/${draft}`);
+    } catch (error) {
+      throw new LeaseStoreError("remove the record of", `${this.dir}: ${keyOf(owner)}`, error);
     }
+    return ips;
   }
 
   remove(ip: Ip): void {
@@ -200,4 +272,9 @@ function lastReservedName(set: number): string {
 function parseOwner(text: string): Owner {
   const [containerId = "", ifname = ""] = text.trim().split(lineBreak);
   return { containerId: containerId.trim(), ifname: ifname.trim() };
+}
+
+/** What identifies an owner. */
+function keyOf({ containerId, ifname }: Owner): string {
+  return `${containerId},${ifname}`;
 }

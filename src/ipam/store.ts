@@ -6,6 +6,14 @@ export interface Owner {
   ifname: string;
 }
 
+/** Where an owner was when it got its addresses. */
+export interface Holder {
+  /** The path of its network namespace. */
+  netns: string;
+  /** The host's boot (/proc/sys/kernel/random/boot_id). */
+  boot: string;
+}
+
 /** An address that is given out. */
 export interface Lease {
   ip: Ip;
@@ -28,10 +36,12 @@ export interface LeaseStore {
   has(ip: Ip): boolean;
   /** Gives out an address and remembers it as the last one of range set `set`; false where it is given out already. */
   reserve(ip: Ip, owner: Owner, set: number): boolean;
-  /** Takes back all addresses of an owner and returns them. Nothing to take back is fine. */
+  /** Remembers what an owner is about to get, so that it is found again: before {@link LeaseStore.reserve}. */
+  remember(owner: Owner, ips: readonly Ip[], holder: Holder): void;
+  /** Takes back all that an owner has and returns its addresses. Nothing to take back is fine. */
   release(owner: Owner): Ip[];
-  /** Takes back those of the addresses that are (still) the owner's, without looking for others. */
-  releaseKnown(owner: Owner, ips: readonly Ip[]): void;
+  /** Those who are remembered. Leases that others made have no such owner. */
+  remembered(): { owner: Owner; holder: Holder }[];
   /** Takes back one address, whoever holds it. */
   remove(ip: Ip): void;
   /** The address that was given out last from range set `set`. */

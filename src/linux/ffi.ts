@@ -174,10 +174,10 @@ export function getdents64(fd: number, bytes: Uint8Array): number {
   return check(libc.getdents64(fd, bytes, bytes.length), "read a folder");
 }
 
-/** statx(2) of a path, symbolic links followed, into a struct statx of 256 bytes. */
-export function statx(path: string, mask: number, result: Uint8Array): void {
+/** statx(2) of a path, symbolic links followed unless `flags` say otherwise, into a struct statx of 256 bytes. */
+export function statx(path: string, mask: number, result: Uint8Array, flags = 0): void {
   const AT_FDCWD = -100;
-  check(libc.statx(AT_FDCWD, cstring(path), 0, mask, result), "look at", path);
+  check(libc.statx(AT_FDCWD, cstring(path), flags, mask, result), "look at", path);
 }
 
 /** close(2). */

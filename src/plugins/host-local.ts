@@ -10,7 +10,7 @@ import {
   type ResultRoute,
 } from "../cni/result.ts";
 import { isAtLeast } from "../cni/versions.ts";
-import { allocate } from "../ipam/allocator.ts";
+import { allocate, type Candidate } from "../ipam/allocator.ts";
 import { defaultDataDir, FileLeaseStore } from "../ipam/file.ts";
 import {
   completeRange,
@@ -20,13 +20,14 @@ import {
   rangeFor,
   requireDistinctRanges,
 } from "../ipam/range.ts";
-import type { LeaseStore, Owner } from "../ipam/store.ts";
+import type { Holder, LeaseStore, Owner } from "../ipam/store.ts";
 import { InvalidInput } from "../lib/errors.ts";
 import { Ip } from "../lib/ip.ts";
 import { anyOf, firstOf } from "../lib/lists.ts";
 import { Prefix } from "../lib/prefix.ts";
 import { KernelError } from "../linux/errors.ts";
 import { readText } from "../linux/lean/files.ts";
+import { tryOpenNetns } from "./netns.ts";
 
 const rangeKeys = ["subnet", "rangeStart", "rangeEnd", "gateway"];
 const ipamKeys = ["type", ...rangeKeys, "ranges", "routes", "dataDir", "resolvConf"];
@@ -54,20 +55,23 @@ export const hostLocal: Plugin = {
     }
     const dns = config.resolvConf === undefined ? {} : readResolvConf(config.resolvConf);
     const store = new FileLeaseStore(config.network, config.dataDir);
-    const ips = await store.transaction(() => allocateAll(store, config, ownerOf(request)));
+    const holder = { netns: request.invocation.netns, boot: thisBoot() };
+    const ips = await store.transaction(() => {
+      try {
+        return allocateAll(store, config, ownerOf(request), holder);
+      } catch (error) {
+        // Only where something is in the way it matters who died with the host.
+        if (!reclaim(store)) throw error;
+        return allocateAll(store, config, ownerOf(request), holder);
+      }
+    });
     return { ...emptyResult(), ips, routes: config.routes, dns };
   },
 
   async del(request: PluginRequest): Promise<void> {
     const store = openStore(request.config);
     if (!store.exists()) return;
-    const owner = ownerOf(request);
-    const known = foundLeases.get(request);
-    await store.transaction(() => {
-      // Looking through all leases once is enough.
-      if (known === undefined) store.release(owner);
-      else store.releaseKnown(owner, known);
-    });
+    await store.transaction(() => store.release(ownerOf(request)));
   },
 
   async check(request: PluginRequest): Promise<void> {
@@ -86,37 +90,36 @@ export const hostLocal: Plugin = {
     const store = openStore(request.config);
     if (!store.exists()) return;
     await store.transaction(() => {
-      for (const { ip, owner } of store.list()) {
-        const isValid = request.valid.some(
+      const isValid = (owner: Owner) =>
+        request.valid.some(
           ({ containerId, ifname }) =>
             containerId === owner.containerId && (owner.ifname === "" || ifname === owner.ifname),
         );
-        if (!isValid) store.remove(ip);
-      }
+      for (const { ip, owner } of store.list()) if (!isValid(owner)) store.remove(ip);
+      for (const { owner } of store.remembered()) if (!isValid(owner)) store.release(owner);
     });
   },
 
-  status(request: PluginRequest): void {
+  async status(request: PluginRequest): Promise<void> {
     const config = parseHostLocal(request);
     const store = new FileLeaseStore(config.network, config.dataDir);
-    const has = store.exists() ? (ip: Ip) => store.has(ip) : () => false;
-    for (const set of config.rangeSets) {
-      if (allocate(set, has, undefined) === undefined)
-        throw exhausted(set, cniErrorCode.pluginNotAvailable, store);
-    }
+    if (!store.exists()) return;
+    await store.transaction(() => {
+      const dead = staleOwners(store).flatMap((owner) => store.find(owner));
+      const isTaken = (ip: Ip) => store.has(ip) && !anyOf(dead, (other) => other.equals(ip));
+      for (const set of config.rangeSets) {
+        if (allocate(set, isTaken, undefined) === undefined)
+          throw exhausted(set, cniErrorCode.pluginNotAvailable, store);
+      }
+    });
   },
 };
 
-/** What {@link findLeases} found, for the DEL that follows. */
-const foundLeases = new WeakMap<PluginRequest, readonly Ip[]>();
-
-/** The addresses that the attachment has by its leases, for the plugin that delegates DEL to host-local afterwards. */
+/** The addresses that the attachment has by its leases. */
 export async function findLeases(request: PluginRequest): Promise<readonly Ip[]> {
   const store = openStore(request.config);
   if (!store.exists()) return [];
-  const ips = await store.transaction(() => store.find(ownerOf(request)));
-  foundLeases.set(request, ips);
-  return ips;
+  return await store.transaction(() => store.find(ownerOf(request)));
 }
 
 function openStore(config: NetworkConfig): FileLeaseStore {
@@ -138,58 +141,106 @@ function ownerOf({ invocation: { containerId, ifname } }: PluginRequest): Owner 
   return { containerId, ifname };
 }
 
-function allocateAll(store: LeaseStore, config: HostLocalConfig, owner: Owner): ResultIp[] {
+let bootId: string | undefined;
+
+/** What tells this boot of the host from others. */
+function thisBoot(): string {
+  bootId ??= readText("/proc/sys/kernel/random/boot_id").trim();
+  return bootId;
+}
+
+/**
+ * Who had leases when the host went down: no namespace lives longer than that. Whose namespace's path is there again may
+ * have been brought back by the runtime, and stays.
+ */
+function staleOwners(store: LeaseStore): Owner[] {
+  return store.remembered().flatMap(({ owner, holder }) => {
+    if (holder.boot === "" || holder.boot === thisBoot()) return [];
+    using netns = tryOpenNetns(holder.netns);
+    return netns === undefined ? [owner] : [];
+  });
+}
+
+/** Takes back the leases of {@link staleOwners}; false where there are none. */
+function reclaim(store: LeaseStore): boolean {
+  const owners = staleOwners(store);
+  for (const owner of owners) store.release(owner);
+  return owners.length > 0;
+}
+
+/** An address from each set, taken for the owner, or none at all. */
+function allocateAll(store: LeaseStore, config: HostLocalConfig, owner: Owner, holder: Holder): ResultIp[] {
   const held = store.find(owner);
-  const open = [...config.requested];
+  const chosen = chooseAll(store, config, owner, held);
+  store.remember(owner, [...held, ...chosen.map(({ ip }) => ip)], holder);
   const ips: ResultIp[] = [];
   try {
-    for (let i = 0; i < config.rangeSets.length; i++) {
-      const set = config.rangeSets[i] as RangeSet;
-      const wanted = firstOf(open, (ip) => rangeFor(set, ip) !== undefined);
-      if (wanted !== undefined) open.splice(open.indexOf(wanted), 1);
-      const { ip, range } =
-        wanted === undefined ? takeNext(store, set, i, owner, held) : take(store, set, i, owner, wanted);
+    for (const [i, { ip, range }] of chosen.entries()) {
+      if (!store.reserve(ip, owner, i)) throw unavailable(ip, config.rangeSets[i] as RangeSet);
       ips.push({ address: new Prefix(ip, range.subnet.length), gateway: range.gateway });
-    }
-    if (open.length > 0) {
-      throw new CniError(
-        cniErrorCode.invalidNetworkConfig,
-        `failed to allocate all requested IPs: ${open.join(" ")}`,
-        {
-          remedy: `The ranges are ${config.rangeSets.map(formatRangeSet).join(" and ")}, one address from each`,
-        },
-      );
     }
     return ips;
   } catch (error) {
     for (const { address } of ips) store.remove(address.ip);
+    if (held.length === 0) store.release(owner);
     throw error;
   }
 }
 
-interface Taken {
-  ip: Ip;
-  range: IpRange;
+/** `held`: what the owner has already, as of ranges that were configured before. */
+function chooseAll(
+  store: LeaseStore,
+  config: HostLocalConfig,
+  owner: Owner,
+  held: readonly Ip[],
+): Candidate[] {
+  const open = [...config.requested];
+  const chosen: Candidate[] = [];
+  for (let i = 0; i < config.rangeSets.length; i++) {
+    const set = config.rangeSets[i] as RangeSet;
+    const wanted = firstOf(open, (ip) => rangeFor(set, ip) !== undefined);
+    if (wanted === undefined) chosen.push(chooseNext(store, set, i, owner, held));
+    else {
+      open.splice(open.indexOf(wanted), 1);
+      chosen.push(choose(store, set, wanted));
+    }
+  }
+  if (open.length === 0) return chosen;
+  throw new CniError(
+    cniErrorCode.invalidNetworkConfig,
+    `failed to allocate all requested IPs: ${open.join(" ")}`,
+    {
+      remedy: `The ranges are ${config.rangeSets.map(formatRangeSet).join(" and ")}, one address from each`,
+    },
+  );
 }
 
-function take(store: LeaseStore, set: RangeSet, index: number, owner: Owner, ip: Ip): Taken {
+function choose(store: LeaseStore, set: RangeSet, ip: Ip): Candidate {
   const range = rangeFor(set, ip) as IpRange;
   if (ip.equals(range.gateway)) {
     throw new CniError(cniErrorCode.invalidNetworkConfig, `requested ip ${ip} is subnet's gateway`, {
       remedy: `Request another address of ${range.subnet}`,
     });
   }
-  if (!store.reserve(ip, owner, index)) {
-    throw new CniError(
-      cniErrorCode.tryAgainLater,
-      `requested IP address ${ip} is not available in range set ${formatRangeSet(set)}`,
-      { remedy: "Another container has it; remove that one or request another address" },
-    );
-  }
+  if (store.has(ip)) throw unavailable(ip, set);
   return { ip, range };
 }
 
-function takeNext(store: LeaseStore, set: RangeSet, index: number, owner: Owner, held: readonly Ip[]): Taken {
+function unavailable(ip: Ip, set: RangeSet): CniError {
+  return new CniError(
+    cniErrorCode.tryAgainLater,
+    `requested IP address ${ip} is not available in range set ${formatRangeSet(set)}`,
+    { remedy: "Another container has it; remove that one or request another address" },
+  );
+}
+
+function chooseNext(
+  store: LeaseStore,
+  set: RangeSet,
+  index: number,
+  owner: Owner,
+  held: readonly Ip[],
+): Candidate {
   const before = firstOf(held, (ip) => rangeFor(set, ip) !== undefined);
   if (before !== undefined) {
     throw new CniError(
@@ -199,9 +250,7 @@ function takeNext(store: LeaseStore, set: RangeSet, index: number, owner: Owner,
     );
   }
   const found = allocate(set, (ip) => store.has(ip), store.lastReserved(index));
-  if (found === undefined || !store.reserve(found.ip, owner, index)) {
-    throw exhausted(set, cniErrorCode.tryAgainLater, store);
-  }
+  if (found === undefined) throw exhausted(set, cniErrorCode.tryAgainLater, store);
   return found;
 }
 

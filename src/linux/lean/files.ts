@@ -146,6 +146,34 @@ const STATX_INO = 0x100;
 const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
 
+const AT_SYMLINK_NOFOLLOW = 0x100;
+const STATX_MTIME = 0x40;
+
+/** True where there is something of that name, be it a symbolic link that leads nowhere. */
+export function isThere(path: string): boolean {
+  try {
+    ffi.statx(path, STATX_TYPE, new Uint8Array(256), AT_SYMLINK_NOFOLLOW);
+    return true;
+  } catch (error) {
+    if (isNotFound(error)) return false;
+    throw error;
+  }
+}
+
+/** When a file, or what is in a folder, was changed last, as finely as the kernel knows; "" where there is none. */
+export function timeOfChange(path: string): string {
+  const result = new Uint8Array(256);
+  try {
+    ffi.statx(path, STATX_MTIME, result);
+  } catch (error) {
+    if (isNotFound(error)) return "";
+    throw error;
+  }
+  // struct statx: stx_mtime at 0x70, seconds of 8 bytes and nanoseconds of 4.
+  const view = new DataView(result.buffer);
+  return `${view.getBigInt64(0x70, true)}.${view.getUint32(0x78, true)}`;
+}
+
 /** Looks at a file, symbolic links followed. Undefined where there is none. */
 export function status(path: string): FileStatus | undefined {
   const result = new Uint8Array(256);
