@@ -6,11 +6,14 @@ import type { Rtnl } from "../linux/route/rtnl.ts";
 
 /* What CHECK of many plugins begins with: the result of ADD, and the links that it names. */
 
-/** The result of ADD. Throws a {@link CniError} of code 7 where the runtime did not give it. */
-export function requirePrevResult({ config: { prevResult } }: PluginRequest): Result {
+/** The result of ADD, or in ADD of the plugin before. Throws a {@link CniError} of code 7 where the runtime did not give it. */
+export function requirePrevResult({ invocation, config: { type, prevResult } }: PluginRequest): Result {
   if (prevResult !== undefined) return prevResult;
   throw new CniError(cniErrorCode.invalidNetworkConfig, "Required prevResult missing", {
-    remedy: "CHECK needs the result of ADD under prevResult",
+    remedy:
+      invocation.command === "ADD"
+        ? `Put ${type} behind the plugin that makes the interface, in a configuration list`
+        : "CHECK needs the result of ADD under prevResult",
   });
 }
 

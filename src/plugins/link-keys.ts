@@ -28,11 +28,12 @@ export function requireMtuFor(addresses: readonly Prefix[], mtu: number | undefi
 
 /**
  * The container's address on layer 2 by the `mac` capability, `args.cni.mac`, CNI_ARGS or, for plugins that have it, the
- * key `mac`; the first wins. Throws {@link InvalidInput} for what is no unicast address.
+ * key `mac`; the first wins (with `argsFirst`, which is tuning's way, `args.cni.mac`). Throws {@link InvalidInput} for
+ * what is no unicast address.
  */
 export function requestedMac(
   { config: { fields }, invocation }: PluginRequest,
-  options: { hasKey?: boolean } = {},
+  options: { hasKey?: boolean; argsFirst?: boolean } = {},
 ): string | undefined {
   const sources: [string, string | undefined][] = [
     ["runtimeConfig.mac", fields.object("runtimeConfig")?.string("mac")],
@@ -40,6 +41,8 @@ export function requestedMac(
     ["CNI_ARGS MAC", invocation.args.mac],
     ["mac", options.hasKey === true ? fields.string("mac") : undefined],
   ];
+  if (options.argsFirst === true)
+    sources.sort(([a], [b]) => Number(b === "args.cni.mac") - Number(a === "args.cni.mac"));
   for (const [field, text] of sources) {
     if (text === undefined || text === "") continue;
     const mac = parseMac(text, field);
