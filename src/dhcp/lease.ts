@@ -72,15 +72,26 @@ function routesOf(options: Options, gateway: Ip | undefined): ResultRoute[] {
   return gateway === undefined ? routes : [...routes, { dst: Prefix.default(4), gw: gateway }];
 }
 
+/** A container can live without name servers: those of options that are not what they say are left out. */
 function dnsOf(options: Options): Dns {
   const dns: Dns = {};
-  const servers = ipsOption(options, optionCode.domainNameServer);
-  const domain = textOption(options, optionCode.domainName);
-  const search = searchOption(options);
+  const servers = unlessMalformed(() => ipsOption(options, optionCode.domainNameServer));
+  const domain = unlessMalformed(() => textOption(options, optionCode.domainName));
+  const search = unlessMalformed(() => searchOption(options));
   if (servers !== undefined) dns.nameservers = servers.map(String);
   if (domain !== undefined) dns.domain = domain;
   if (search !== undefined && search.length > 0) dns.search = search;
   return dns;
+}
+
+/** What a reader of an option gives, or undefined where the option is malformed. */
+export function unlessMalformed<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof MalformedDhcp) return undefined;
+    throw error;
+  }
 }
 
 /** RFC 2131 section 4.4.5: T1 is half of the time and T2 seven eighths, unless the server says better. */

@@ -1,5 +1,5 @@
 import type { Ip } from "../lib/ip.ts";
-import { isAssignable, type Lease, leaseOf } from "./lease.ts";
+import { isAssignable, type Lease, leaseOf, unlessMalformed } from "./lease.ts";
 import {
   BOOTREPLY,
   BOOTREQUEST,
@@ -369,6 +369,6 @@ function onExtension(
 }
 
 function refusalOf(message: Message, server: Ip): string {
-  const why = textOption(message.options, optionCode.message);
+  const why = unlessMalformed(() => textOption(message.options, optionCode.message));
   return `${server} refuses${why === undefined ? "" : `: ${why.slice(0, 200)}`}`;
 }

@@ -34,8 +34,7 @@ export function textOption(options: Options, code: number): string | undefined {
   const bytes = options.get(code);
   if (bytes === undefined) return undefined;
   const text = new TextDecoder().decode(bytes).replace(/\0+$/, "");
-  if (/[\0-\x1f\x7f]/.test(text))
-    throw new MalformedDhcp(`option ${code} has control characters in its text`);
+  if (/\p{Cc}/u.test(text)) throw new MalformedDhcp(`option ${code} has control characters in its text`);
   return text === "" ? undefined : text;
 }
 

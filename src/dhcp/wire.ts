@@ -1,5 +1,4 @@
 import { parseMac } from "../lib/mac.ts";
-import { KernelError } from "../linux/errors.ts";
 import * as ffi from "../linux/ffi.ts";
 import { inNetns, type NetnsRef } from "../linux/netns.ts";
 import { Rtnl } from "../linux/route/rtnl.ts";
@@ -16,6 +15,8 @@ const SOCKADDR_LL = 20;
 
 /** A link on which DHCP messages go to and fro. */
 export interface Wire {
+  /** The link's hardware address. */
+  readonly mac: Uint8Array;
   send(sending: Sending): void;
   close(): void;
 }
@@ -31,16 +32,19 @@ export interface DhcpLink {
   index: number;
   mac: string;
   up: boolean;
+  /** Has a carrier. */
+  running: boolean;
   /** Slaves of an ipvlan share their hardware address: only a broadcast reaches the right one. */
   sharesMac: boolean;
 }
 
-/** Looks at a link in a namespace; undefined where the link, or the namespace, is not there. */
-export function findLink(netns: NetnsRef, ifname: string): DhcpLink | undefined {
+/** Looks at a link in a namespace; undefined where there is none, or none with a hardware address. */
+export function findLink(netns: NetnsRef, ref: string | number): DhcpLink | undefined {
   using rtnl = new Rtnl({ netns });
-  const link = rtnl.links.find(ifname);
+  const link = rtnl.links.find(ref);
   if (link?.mac === undefined) return undefined;
-  return { index: link.index, mac: link.mac, up: link.up, sharesMac: link.kind === "ipvlan" };
+  const { index, mac, up, running, kind } = link;
+  return { index, mac, up, running, sharesMac: kind === "ipvlan" };
 }
 
 /** Opens a wire on the link of a namespace. Its sockets work below IP: the link needs no address. */
@@ -62,16 +66,21 @@ export function openWire(netns: NetnsRef, link: DhcpLink, listener: WireListener
   return new PacketWire(fd, parseMac(link.mac), listener);
 }
 
+interface Reader {
+  read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
+  cancel(): Promise<void>;
+}
+
 class PacketWire implements Wire {
   readonly #fd: number;
-  readonly #mac: Uint8Array;
+  readonly mac: Uint8Array;
   readonly #listener: WireListener;
-  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  readonly #reader: Reader;
   #closed = false;
 
   constructor(fd: number, mac: Uint8Array, listener: WireListener) {
     this.#fd = fd;
-    this.#mac = mac;
+    this.mac = mac;
     this.#listener = listener;
     // Bun waits for sockets in its event loop; see NetlinkMonitor.
     this.#reader = Bun.file(fd).stream().getReader();
@@ -83,7 +92,7 @@ class PacketWire implements Wire {
       for (;;) {
         const { done, value } = await this.#reader.read();
         if (this.#closed) return;
-        if (done) throw new Error("the packet socket ended");
+        if (done || value === undefined) throw new Error("the packet socket ended");
         for (const { fromMac, payload } of decodeFrames(value)) this.#deliver(fromMac, payload);
       }
     } catch (error) {
@@ -103,7 +112,7 @@ class PacketWire implements Wire {
 
   send({ message, unicast }: Sending): void {
     const frame = encodeFrame(encodeMessage(message), {
-      fromMac: this.#mac,
+      fromMac: this.mac,
       fromIp: message.ciaddr,
       ...(unicast === undefined ? {} : { to: serverOf(unicast) }),
     });
@@ -129,9 +138,4 @@ function serverOf({ server, serverMac }: Lease) {
 export function setLinkUp(netns: NetnsRef, index: number, up: boolean): void {
   using rtnl = new Rtnl({ netns });
   rtnl.links.set(index, { up });
-}
-
-/** True where a message could not be sent for now: the link is down, or has no room. */
-export function isPassing(error: unknown): error is KernelError {
-  return error instanceof KernelError && ["ENETDOWN", "ENOBUFS", "EAGAIN"].includes(error.errnoName);
 }

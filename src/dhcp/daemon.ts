@@ -1,0 +1,430 @@
+import type { DhcpRequest } from "../cni/dhcp-protocol.ts";
+import { CniError, cniErrorCode } from "../cni/errors.ts";
+import type { JsonObject } from "../cni/fields.ts";
+import type { AttachmentKey } from "../cni/plugin.ts";
+import { formatResult } from "../cni/result.ts";
+import type { Clock } from "../lib/clock.ts";
+import { sleep } from "../lib/clock.ts";
+import { counted } from "../lib/count.ts";
+import { explain } from "../lib/errors.ts";
+import type { Log } from "../lib/log.ts";
+import { parseMac } from "../lib/mac.ts";
+import { netnsIdentity } from "../linux/netns.ts";
+import { DhcpClient, LinkGone } from "./client.ts";
+import { isThere, withContainer, withNetns } from "./container.ts";
+import { type DhcpConfig, parseDhcpConfig } from "./ipam-config.ts";
+import { resultOf } from "./lease.ts";
+import type { ClientSettings } from "./machine.ts";
+import type { LeaseRecord, LeaseStore } from "./store.ts";
+import { type DhcpLink, findLink, openWire, setLinkUp } from "./wire.ts";
+
+/** How the daemon asks, and where containers are. Times are milliseconds. */
+export interface DaemonSettings {
+  /** Stands before the path of each namespace: where the host's root is seen. */
+  hostPrefix: string;
+  broadcast: boolean;
+  timeout: number;
+  resendMax: number;
+  resendTimeout: number;
+}
+
+interface DaemonWorld {
+  clock: Clock;
+  random: () => number;
+  log: Log;
+  store: LeaseStore;
+}
+
+/** A lease and the client that keeps it. */
+interface Held {
+  record: LeaseRecord;
+  client: DhcpClient;
+}
+
+/** What happens to one attachment: one thing after the other. */
+interface Turn {
+  last: Promise<unknown>;
+  /** Of what is under way. */
+  abort: AbortController;
+}
+
+/** How often it is looked whether the containers are still there. Milliseconds. */
+const sweepPause = 10_000;
+/** How long a link that was just set up may take until it has a carrier. Milliseconds. */
+const carrierPatience = 2000;
+const longestClientId = 254;
+
+type Key = Pick<LeaseRecord, "network" | "containerId" | "ifname">;
+
+/** Keeps the leases of all containers of a host. */
+export class DhcpDaemon {
+  readonly #settings: DaemonSettings;
+  readonly #world: DaemonWorld;
+  readonly #held = new Map<string, Held>();
+  readonly #turns = new Map<string, Turn>();
+  #cancelSweep: (() => void) | undefined;
+
+  constructor(settings: DaemonSettings, world: DaemonWorld) {
+    this.#settings = settings;
+    this.#world = world;
+  }
+
+  /** How long an ADD may take, in milliseconds. */
+  get patience(): number {
+    return this.#settings.resendTimeout + carrierPatience;
+  }
+
+  /** Goes on with the leases of the process before. */
+  start(): void {
+    const { store, log } = this.#world;
+    const records = store.load((path, error) => {
+      log.warn("forgetting a lease that cannot be read", { file: path, cause: error.message });
+    });
+    for (const record of records) this.#resume(record);
+    if (records.length > 0) log.info(`taking up ${counted(this.#held.size, "lease")} again`);
+    this.#sweepLater();
+  }
+
+  #resume(record: LeaseRecord): void {
+    if (!isThere(record)) {
+      this.#forget(record, "its container is gone");
+      return;
+    }
+    const held = this.#hold(record, settingsOf(this.#settings, record, noMac));
+    if (record.ended === undefined) held.client.resume(record.lease);
+  }
+
+  /** Ends without giving leases back: another process takes them up. */
+  stop(): void {
+    this.#cancelSweep?.();
+    for (const { abort } of this.#turns.values()) abort.abort(new Error("the daemon ends"));
+    for (const { client } of this.#held.values()) client.stop();
+  }
+
+  /** Answers a request of the plugin. `signal` aborts where nobody waits for the answer any more. */
+  async handle(request: DhcpRequest, signal: AbortSignal): Promise<JsonObject> {
+    switch (request.command) {
+      case "ADD":
+        return await this.#inTurn(request, signal, (either) => this.#add(request, either));
+      case "DEL":
+        this.#turns.get(keyOf(request))?.abort.abort(new Error("DEL came for it"));
+        await this.#inTurn(request, signal, () => this.#release(request));
+        return {};
+      case "CHECK":
+        this.#check(request);
+        return {};
+      case "GC":
+        await this.#collect(request, signal);
+        return {};
+      case "STATUS":
+        parseDhcpConfig(request.ipam, request.args);
+        return {};
+    }
+  }
+
+  async #inTurn<T>(
+    key: Key,
+    signal: AbortSignal,
+    action: (signal: AbortSignal) => T | Promise<T>,
+  ): Promise<T> {
+    const name = keyOf(key);
+    const before = this.#turns.get(name);
+    const abort = new AbortController();
+    const run = async () => {
+      // Its failure was its caller's.
+      await before?.last.catch(() => {});
+      const either = AbortSignal.any([abort.signal, signal]);
+      either.throwIfAborted();
+      return await action(either);
+    };
+    const turn: Turn = { last: run(), abort };
+    this.#turns.set(name, turn);
+    try {
+      return (await turn.last) as T;
+    } finally {
+      if (this.#turns.get(name) === turn) this.#turns.delete(name);
+    }
+  }
+
+  async #add(request: DhcpRequest, signal: AbortSignal): Promise<JsonObject> {
+    const config = parseDhcpConfig(request.ipam, request.args);
+    const netns = `${this.#settings.hostPrefix}${request.netns}`;
+    const before = this.#held.get(keyOf(request));
+    if (before !== undefined && this.#isCurrent(before, netns)) return answer(before.record, config);
+    if (before !== undefined) this.#forget(before.record, "its container was made anew");
+    const { link, identity } = await this.#prepareLink(netns, request.ifname, signal);
+    const pending: PendingRecord = {
+      network: request.network,
+      containerId: request.containerId,
+      ifname: request.ifname,
+      netns,
+      netnsIdentity: identity,
+      link: link.index,
+      requested: config.requested,
+      provided: config.provided,
+    };
+    const record = await this.#acquire(pending, link, signal);
+    return answer(record, config);
+  }
+
+  /** True where the lease is alive and of the container that is there now. */
+  #isCurrent({ record }: Held, netns: string): boolean {
+    if (record.ended !== undefined || record.netns !== netns) return false;
+    try {
+      return withContainer(record, (ref) => findLink(ref, record.ifname)?.index === record.link);
+    } catch (error) {
+      if (error instanceof LinkGone) return false;
+      throw error;
+    }
+  }
+
+  /** Sets the container's link up, where it is not, and waits for its carrier. */
+  async #prepareLink(
+    netns: string,
+    ifname: string,
+    signal: AbortSignal,
+  ): Promise<{ link: DhcpLink; identity: string }> {
+    const { clock } = this.#world;
+    const look = () =>
+      withNetns(netns, (ref) => {
+        const link = findLink(ref, ifname);
+        if (link === undefined) {
+          throw new CniError(
+            cniErrorCode.internal,
+            `error looking up "${ifname}" in ${netns}: no such link`,
+            {
+              remedy: "Use dhcp as the ipam of a plugin that makes the interface",
+            },
+          );
+        }
+        if (!link.up) setLinkUp(ref, link.index, true);
+        return { link, identity: netnsIdentity(ref) };
+      });
+    const deadline = clock.now() + carrierPatience;
+    for (;;) {
+      const found = look();
+      if (found.link.running || clock.now() >= deadline) return found;
+      await sleep(clock, 10, signal);
+    }
+  }
+
+  /** Gets a lease and keeps it from then on. */
+  async #acquire(pending: PendingRecord, link: DhcpLink, signal: AbortSignal): Promise<LeaseRecord> {
+    const settings = settingsOf(this.#settings, pending, link);
+    const log = this.#logOf(pending);
+    log.info("asking for a lease");
+    let client: DhcpClient | undefined;
+    try {
+      return await new Promise<LeaseRecord>((resolve, reject) => {
+        signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+        client = new DhcpClient(settings, {
+          ...this.#world,
+          log,
+          open: (listener) => this.#open(pending, listener),
+          bound: (lease) => {
+            client?.stop();
+            const record = { ...pending, lease };
+            try {
+              this.#world.store.save(record);
+              this.#hold(record, settings).client.resume(lease);
+              log.info("has a lease", leaseFields(record));
+              resolve(record);
+            } catch (error) {
+              reject(error);
+            }
+          },
+          ended: ({ reason }) => reject(noLease(reason)),
+        });
+        client.start();
+      });
+    } catch (error) {
+      client?.stop();
+      // It may have been given just before.
+      if (this.#held.has(keyOf(pending))) this.#release(pending);
+      log.warn("got no lease", { cause: explain(error) });
+      throw error;
+    }
+  }
+
+  #open(
+    record: Pick<LeaseRecord, "netns" | "netnsIdentity" | "link" | "ifname">,
+    listener: Parameters<typeof openWire>[2],
+  ) {
+    return withContainer(record, (ref) => {
+      const link = findLink(ref, record.link);
+      if (link === undefined) throw new LinkGone(`link ${record.ifname}`);
+      return openWire(ref, link, listener);
+    });
+  }
+
+  /** Keeps a client for a lease. */
+  #hold(record: LeaseRecord, settings: ClientSettings): Held {
+    const log = this.#logOf(record);
+    const held: Held = {
+      record,
+      client: new DhcpClient(settings, {
+        ...this.#world,
+        log,
+        open: (listener) => this.#open(held.record, listener),
+        bound: (lease) => {
+          held.record = { ...held.record, lease };
+          this.#save(held.record);
+          log.info("has more time", leaseFields(held.record));
+        },
+        ended: ({ reason, isGone }) => {
+          if (isGone) this.#forget(held.record, reason);
+          else this.#lose(held, reason);
+        },
+      }),
+    };
+    this.#held.set(keyOf(record), held);
+    return held;
+  }
+
+  #save(record: LeaseRecord): void {
+    try {
+      this.#world.store.save(record);
+    } catch (error) {
+      this.#logOf(record).error("cannot remember the lease for a restart", { cause: explain(error) });
+    }
+  }
+
+  /** The address is not the container's any more (RFC 2131 section 4.4.5): nothing may be sent from it. */
+  #lose(held: Held, reason: string): void {
+    const { record } = held;
+    const log = this.#logOf(record);
+    held.record = { ...record, ended: reason };
+    this.#save(held.record);
+    log.error("lease lost, setting the interface down", { cause: reason, address: record.lease.address });
+    try {
+      withContainer(record, (ref) => setLinkUp(ref, record.link, false));
+    } catch (error) {
+      log.warn("cannot set the interface down", { cause: explain(error) });
+    }
+  }
+
+  /** Lets go of a lease that cannot be given back, since there is no link for it. */
+  #forget(record: LeaseRecord, why: string): void {
+    this.#held.get(keyOf(record))?.client.stop();
+    this.#held.delete(keyOf(record));
+    this.#world.store.remove(record);
+    this.#logOf(record).warn(`stops keeping a lease: ${why}`, leaseFields(record));
+  }
+
+  #release(key: Key): void {
+    const held = this.#held.get(keyOf(key));
+    if (held === undefined) return;
+    const { record, client } = held;
+    const log = this.#logOf(record);
+    client.stop();
+    this.#held.delete(keyOf(key));
+    try {
+      if (record.ended === undefined) {
+        client.release(record.lease);
+        log.info("gave the lease back", leaseFields(record));
+      }
+    } catch (error) {
+      log.warn("cannot give the lease back; it ends by itself", {
+        ...leaseFields(record),
+        cause: explain(error),
+      });
+    }
+    this.#world.store.remove(record);
+  }
+
+  #check(request: DhcpRequest): void {
+    const held = this.#held.get(keyOf(request));
+    const remedy = "Delete the container's sandbox and make it anew";
+    if (held === undefined) {
+      throw new CniError(cniErrorCode.unknownContainer, `no DHCP lease is kept for ${nameOf(request)}`, {
+        remedy,
+      });
+    }
+    const { ended, lease } = held.record;
+    const problem =
+      ended !== undefined
+        ? `the DHCP lease of ${nameOf(request)} is lost: ${ended}`
+        : request.addresses.length > 0 && !request.addresses.includes(String(lease.address))
+          ? `the DHCP lease of ${nameOf(request)} is for ${lease.address}, not for ${request.addresses.join(", ")}`
+          : undefined;
+    if (problem !== undefined) throw new CniError(cniErrorCode.internal, problem, { remedy });
+  }
+
+  async #collect({ network, valid }: DhcpRequest, signal: AbortSignal): Promise<void> {
+    const isValid = (record: LeaseRecord) => valid.some((key) => isSame(key, record));
+    for (const { record } of [...this.#held.values()]) {
+      if (record.network !== network || isValid(record)) continue;
+      await this.#inTurn(record, signal, () => this.#release(record));
+    }
+  }
+
+  #sweepLater(): void {
+    this.#cancelSweep = this.#world.clock.after(sweepPause, () => {
+      for (const { record } of [...this.#held.values()]) {
+        if (!isThere(record)) this.#forget(record, "its container went without DEL");
+      }
+      this.#sweepLater();
+    });
+  }
+
+  #logOf({ network, containerId, ifname }: Key): Log {
+    return this.#world.log.with({ network, container: containerId, ifname });
+  }
+}
+
+type PendingRecord = Omit<LeaseRecord, "lease" | "ended">;
+
+const noMac = { mac: "00:00:00:00:00:00", sharesMac: false };
+
+function settingsOf(
+  { broadcast, timeout, resendMax, resendTimeout }: DaemonSettings,
+  record: PendingRecord,
+  { mac, sharesMac }: Pick<DhcpLink, "mac" | "sharesMac">,
+): ClientSettings {
+  const { requested, provided } = record;
+  const chaddr = parseMac(mac);
+  const clientId = clientIdOf(record);
+  return {
+    chaddr,
+    clientId,
+    requested,
+    provided,
+    broadcast: broadcast || sharesMac,
+    timeout,
+    resendMax,
+    resendTimeout,
+  };
+}
+
+/** The reference's, so that a server knows a container again whichever asks. Type 0: no hardware address (RFC 2132). */
+function clientIdOf({ network, containerId, ifname }: Key): Uint8Array {
+  const text = new TextEncoder().encode(`${containerId}/${network}/${ifname}`);
+  return Uint8Array.of(0, ...text.subarray(0, longestClientId));
+}
+
+function keyOf({ network, containerId, ifname }: Key): string {
+  return JSON.stringify([network, containerId, ifname]);
+}
+
+function nameOf({ network, containerId, ifname }: Key): string {
+  return `${containerId}/${network}/${ifname}`;
+}
+
+function isSame(key: AttachmentKey, { containerId, ifname }: Key): boolean {
+  return key.containerId === containerId && key.ifname === ifname;
+}
+
+function answer({ lease }: LeaseRecord, config: DhcpConfig): JsonObject {
+  return formatResult(resultOf(lease, config), "1.1.0");
+}
+
+function leaseFields({ lease }: LeaseRecord): Record<string, unknown> {
+  const { address, server, expiry } = lease;
+  return { address, server, until: Number.isFinite(expiry) ? new Date(expiry).toISOString() : "for ever" };
+}
+
+function noLease(reason: string): CniError {
+  return new CniError(cniErrorCode.tryAgainLater, reason, {
+    remedy: "Look whether a DHCP server is on the network of the interface, and has an address left",
+  });
+}
