@@ -90,7 +90,7 @@ function parseShape(source: Fields, rateKey: string, burstKey: string): Shape | 
 }
 
 function incomplete(source: Fields, key: string, problem: string): InvalidInput {
-  const remedy = source.misspelt(key) ?? "Give both, or neither of them for no limit";
+  const remedy = "Give both, or neither of them for no limit";
   return new InvalidInput(source.at(key), source.get(key), problem, { remedy });
 }
 

@@ -76,12 +76,6 @@ test.each(refused)("refuses %s", (_, raw, field, problem) => {
   expect(() => parse({ runtimeConfig: { bandwidth: raw } })).toThrow(`runtimeConfig.bandwidth.${field}: `);
 });
 
-test("a likely misspelling is named", () => {
-  expect(() => parse({ ingressRate: 8000, ingresBurst: 8000 })).toThrow(
-    expect.objectContaining({ remedy: 'Write "ingressBurst" in place of "ingresBurst"' }),
-  );
-});
-
 test.each([
   // As the reference plugin computes it: whole microseconds.
   [{ rate: 1_000_000, burst: 10_000 }, 156_250, 35_000],
