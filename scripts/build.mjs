@@ -1,8 +1,10 @@
-// The executables: dist/weft, dist/weft-cni, and dist/cni/NAME, a link to weft-cni for each plugin.
+// The executables: dist/weft, dist/weft-cni, dist/cni/NAME, a link to weft-cni for each plugin, and dist/cnitool, one to
+// weft.
 import {
   chmodSync,
   closeSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -71,6 +73,8 @@ function outputs() {
     const file = statSync(join(dist, name), { throwIfNoEntry: false });
     if (file !== undefined) seen[name] = `${file.size} ${file.mtimeMs} ${file.mode.toString(8)}`;
   }
+  const front = lstatSync(join(dist, "cnitool"), { throwIfNoEntry: false });
+  if (front?.isSymbolicLink()) seen.cnitool = readlinkSync(join(dist, "cnitool"));
   const links = join(dist, "cni");
   for (const name of existsSync(links) ? readdirSync(links).sort() : [])
     seen[`cni/${name}`] = readlinkSync(join(links, name));
@@ -151,7 +155,7 @@ async function pluginNames() {
 /** Makes dist/ of the sources as they are now. Only for the holder of the lock. */
 export async function build() {
   await step("build", async (note) => {
-    note("dist/weft, dist/weft-cni, dist/cni/");
+    note("dist/weft, dist/weft-cni, dist/cni/, dist/cnitool");
     const made = digest(inputs());
     const folder = workFolder("build");
     const [names] = await Promise.all([
@@ -160,10 +164,12 @@ export async function build() {
     ]);
     mkdirSync(join(folder, "cni"));
     for (const name of names) symlinkSync("../weft-cni", join(folder, "cni", name));
+    symlinkSync("weft", join(folder, "cnitool"));
     // From here on dist/ is of two minds, which a missing stamp says.
     rmSync(stamp, { force: true });
     mkdirSync(dist, { recursive: true });
-    for (const name of Object.keys(executables)) renameSync(join(folder, name), join(dist, name));
+    for (const name of [...Object.keys(executables), "cnitool"])
+      renameSync(join(folder, name), join(dist, name));
     const links = join(dist, "cni");
     mkdirSync(links, { recursive: true });
     for (const name of names) renameSync(join(folder, "cni", name), join(links, name));

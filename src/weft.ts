@@ -25,6 +25,10 @@ const commands: Readonly<Record<string, Entry>> = {
     summary: "run a CNI network configuration list as a runtime would",
     load: () => import("./commands/cni.ts"),
   },
+  cnitool: {
+    summary: "the same as cnitool does it; also by a link of that name",
+    load: () => import("./commands/cnitool.ts"),
+  },
 };
 
 function overview(): string {
@@ -66,7 +70,13 @@ async function main(argv: readonly string[]): Promise<number> {
   return await command.run(args);
 }
 
-main(process.argv.slice(2)).then(
+/** The arguments; started by the name of cnitool, it is that. */
+function commandLine(): string[] {
+  const name = process.argv0.slice(process.argv0.lastIndexOf("/") + 1);
+  return [...(name === "cnitool" ? [name] : []), ...process.argv.slice(2)];
+}
+
+main(commandLine()).then(
   (status) => process.exit(status),
   (error: unknown) => {
     console.error(explain(error));

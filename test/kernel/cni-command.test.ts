@@ -214,7 +214,7 @@ test("weft-cni by its own name explains itself; a foreign name is an error", () 
   const binary = join(ownPlugins, "../weft-cni");
   const own = run(host, [binary]);
   expect(own.status).toBe(0);
-  expect(own.stderr).toContain("the CNI plugins bridge, host-local, loopback, portmap in one executable");
+  expect(own.stderr).toContain(`the CNI plugins ${pluginNames.join(", ")} in one executable`);
   symlinkSync(binary, join(host.dir, "macvaln"));
   const foreign = run(host, [join(host.dir, "macvaln")], { CNI_COMMAND: "VERSION" });
   expect(foreign).toMatchObject({ status: 1, stdout: "" });
