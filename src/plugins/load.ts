@@ -5,6 +5,8 @@ import { hostLocal } from "./host-local.ts";
 import { loopback } from "./loopback.ts";
 import type { PluginName } from "./names.ts";
 import { portmap } from "./portmap.ts";
+import { ptp } from "./ptp.ts";
+import { tuning } from "./tuning.ts";
 
 /*
  * The plugins of nearly every pod are one chunk, which starts faster than a chunk for each: what they share is most of
@@ -16,6 +18,8 @@ const plugins: Readonly<Record<PluginName, () => Plugin | Promise<Plugin>>> = {
   "host-local": () => hostLocal,
   loopback: () => loopback,
   portmap: () => portmap,
+  ptp: () => ptp,
+  tuning: () => tuning,
   sbr: async () => (await import("./sbr.ts")).sbr,
   static: async () => (await import("./static.ts")).staticIpam,
   dummy: async () => (await import("./dummy.ts")).dummy,

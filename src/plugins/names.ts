@@ -8,8 +8,10 @@ export const pluginNames = [
   "loopback",
   "macvlan",
   "portmap",
+  "ptp",
   "sbr",
   "static",
+  "tuning",
   "vlan",
   "vrf",
 ] as const;
