@@ -1,9 +1,16 @@
 /** The bandwidth plugin behind bridge, as executables in namespaces; see cni-fixture.ts for the picture. */
-import { expect, test } from "bun:test";
+import { expect } from "bun:test";
+import { join } from "node:path";
 import type { JsonObject } from "../../src/cni/fields.ts";
+import { needs, testWith } from "../lib/needs.ts";
 import { type Answer, addressOf, CniHost, ownPlugins, referencePlugins } from "./cni-fixture.ts";
 import { transfer } from "./cni-traffic.ts";
 import type { Namespace } from "./services-fixture.ts";
+
+const wanted = [needs.root, needs.kernel("ifb"), needs.command("tc", "iproute2")];
+const test = testWith(...wanted);
+const reference = needs.file(join(referencePlugins, "bandwidth"), "containernetworking-plugins");
+const referenceTest = testWith(...wanted, reference);
 
 /** 8 Mbit/s: 1 MB takes a second. */
 const rate = 8_000_000;
@@ -179,7 +186,7 @@ const numbers: [string, JsonObject][] = [
   ["ingress alone", { ingressRate: 10_000_000_000, ingressBurst: 10_000_000 }],
   ["egress alone, fast", { egressRate: 80_000_000_000, egressBurst: 800_000_000 }],
 ];
-test.each(numbers)("%s: the kernel has what the reference plugin puts there", async (_, limits) => {
+referenceTest.each(numbers)("%s: the kernel has what the reference plugin puts there", async (_, limits) => {
   using ours = new CniHost();
   using theirs = new CniHost();
   const seen = [];
