@@ -25,6 +25,10 @@ const commands: Readonly<Record<string, Entry>> = {
     summary: "run a CNI network configuration list as a runtime would",
     load: () => import("./commands/cni.ts"),
   },
+  dhcp: {
+    summary: "keep DHCP leases for containers (the daemon of the IPAM plugin dhcp)",
+    load: () => import("./commands/dhcp.ts"),
+  },
   cnitool: {
     summary: "the same as cnitool does it; also by a link of that name",
     load: () => import("./commands/cnitool.ts"),

@@ -8,25 +8,16 @@ import { sleep } from "../lib/clock.ts";
 import { counted } from "../lib/count.ts";
 import { explain } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
-import { parseMac } from "../lib/mac.ts";
 import { netnsIdentity } from "../linux/netns.ts";
 import { DhcpClient, LinkGone } from "./client.ts";
 import { isThere, withContainer, withNetns } from "./container.ts";
+import { type DaemonSettings, keyOf, type PendingRecord, settingsOf } from "./identity.ts";
 import { type DhcpConfig, parseDhcpConfig } from "./ipam-config.ts";
-import { resultOf } from "./lease.ts";
+import { type Lease, resultOf } from "./lease.ts";
 import type { ClientSettings } from "./machine.ts";
-import type { LeaseRecord, LeaseStore } from "./store.ts";
+import type { Key, LeaseRecord, LeaseStore } from "./store.ts";
+import { Turns } from "./turns.ts";
 import { type DhcpLink, findLink, openWire, setLinkUp } from "./wire.ts";
-
-/** How the daemon asks, and where containers are. Times are milliseconds. */
-export interface DaemonSettings {
-  /** Stands before the path of each namespace: where the host's root is seen. */
-  hostPrefix: string;
-  broadcast: boolean;
-  timeout: number;
-  resendMax: number;
-  resendTimeout: number;
-}
 
 interface DaemonWorld {
   clock: Clock;
@@ -41,27 +32,17 @@ interface Held {
   client: DhcpClient;
 }
 
-/** What happens to one attachment: one thing after the other. */
-interface Turn {
-  last: Promise<unknown>;
-  /** Of what is under way. */
-  abort: AbortController;
-}
-
 /** How often it is looked whether the containers are still there. Milliseconds. */
 const sweepPause = 10_000;
 /** How long a link that was just set up may take until it has a carrier. Milliseconds. */
 const carrierPatience = 2000;
-const longestClientId = 254;
-
-type Key = Pick<LeaseRecord, "network" | "containerId" | "ifname">;
 
 /** Keeps the leases of all containers of a host. */
 export class DhcpDaemon {
   readonly #settings: DaemonSettings;
   readonly #world: DaemonWorld;
   readonly #held = new Map<string, Held>();
-  readonly #turns = new Map<string, Turn>();
+  readonly #turns = new Turns();
   #cancelSweep: (() => void) | undefined;
 
   constructor(settings: DaemonSettings, world: DaemonWorld) {
@@ -90,14 +71,14 @@ export class DhcpDaemon {
       this.#forget(record, "its container is gone");
       return;
     }
-    const held = this.#hold(record, settingsOf(this.#settings, record, noMac));
+    const held = this.#hold(record, settingsOf(this.#settings, record));
     if (record.ended === undefined) held.client.resume(record.lease);
   }
 
   /** Ends without giving leases back: another process takes them up. */
   stop(): void {
     this.#cancelSweep?.();
-    for (const { abort } of this.#turns.values()) abort.abort(new Error("the daemon ends"));
+    this.#turns.giveUpAll(new Error("the daemon ends"));
     for (const { client } of this.#held.values()) client.stop();
   }
 
@@ -105,10 +86,10 @@ export class DhcpDaemon {
   async handle(request: DhcpRequest, signal: AbortSignal): Promise<JsonObject> {
     switch (request.command) {
       case "ADD":
-        return await this.#inTurn(request, signal, (either) => this.#add(request, either));
+        return await this.#turns.run(keyOf(request), signal, (either) => this.#add(request, either));
       case "DEL":
-        this.#turns.get(keyOf(request))?.abort.abort(new Error("DEL came for it"));
-        await this.#inTurn(request, signal, () => this.#release(request));
+        this.#turns.giveUp(keyOf(request), new Error("DEL came for it"));
+        await this.#turns.run(keyOf(request), signal, () => this.#release(request));
         return {};
       case "CHECK":
         this.#check(request);
@@ -119,30 +100,6 @@ export class DhcpDaemon {
       case "STATUS":
         parseDhcpConfig(request.ipam, request.args);
         return {};
-    }
-  }
-
-  async #inTurn<T>(
-    key: Key,
-    signal: AbortSignal,
-    action: (signal: AbortSignal) => T | Promise<T>,
-  ): Promise<T> {
-    const name = keyOf(key);
-    const before = this.#turns.get(name);
-    const abort = new AbortController();
-    const run = async () => {
-      // Its failure was its caller's.
-      await before?.last.catch(() => {});
-      const either = AbortSignal.any([abort.signal, signal]);
-      either.throwIfAborted();
-      return await action(either);
-    };
-    const turn: Turn = { last: run(), abort };
-    this.#turns.set(name, turn);
-    try {
-      return (await turn.last) as T;
-    } finally {
-      if (this.#turns.get(name) === turn) this.#turns.delete(name);
     }
   }
 
@@ -162,8 +119,9 @@ export class DhcpDaemon {
       link: link.index,
       requested: config.requested,
       provided: config.provided,
+      broadcast: this.#settings.broadcast || link.sharesMac,
     };
-    const record = await this.#acquire(pending, link, signal);
+    const record = await this.#acquire(pending, signal);
     return answer(record, config);
   }
 
@@ -209,41 +167,44 @@ export class DhcpDaemon {
   }
 
   /** Gets a lease and keeps it from then on. */
-  async #acquire(pending: PendingRecord, link: DhcpLink, signal: AbortSignal): Promise<LeaseRecord> {
-    const settings = settingsOf(this.#settings, pending, link);
+  async #acquire(pending: PendingRecord, signal: AbortSignal): Promise<LeaseRecord> {
+    const settings = settingsOf(this.#settings, pending);
     const log = this.#logOf(pending);
     log.info("asking for a lease");
     let client: DhcpClient | undefined;
     try {
-      return await new Promise<LeaseRecord>((resolve, reject) => {
+      const lease = await new Promise<Lease>((resolve, reject) => {
         signal.addEventListener("abort", () => reject(signal.reason), { once: true });
         client = new DhcpClient(settings, {
           ...this.#world,
           log,
           open: (listener) => this.#open(pending, listener),
-          bound: (lease) => {
-            client?.stop();
-            const record = { ...pending, lease };
-            try {
-              this.#world.store.save(record);
-              this.#hold(record, settings).client.resume(lease);
-              log.info("has a lease", leaseFields(record));
-              resolve(record);
-            } catch (error) {
-              reject(error);
-            }
-          },
+          bound: resolve,
           ended: ({ reason }) => reject(noLease(reason)),
         });
         client.start();
       });
+      return this.#keep({ ...pending, lease }, settings, signal);
     } catch (error) {
-      client?.stop();
-      // It may have been given just before.
-      if (this.#held.has(keyOf(pending))) this.#release(pending);
       log.warn("got no lease", { cause: explain(error) });
       throw error;
+    } finally {
+      client?.stop();
     }
+  }
+
+  /** Keeps a new lease, unless nobody wants it any more or it cannot be remembered. */
+  #keep(record: LeaseRecord, settings: ClientSettings, signal: AbortSignal): LeaseRecord {
+    this.#hold(record, settings).client.resume(record.lease);
+    try {
+      signal.throwIfAborted();
+      this.#world.store.save(record);
+    } catch (error) {
+      this.#release(record);
+      throw error;
+    }
+    this.#logOf(record).info("has a lease", leaseFields(record));
+    return record;
   }
 
   #open(
@@ -354,7 +315,7 @@ export class DhcpDaemon {
     const isValid = (record: LeaseRecord) => valid.some((key) => isSame(key, record));
     for (const { record } of [...this.#held.values()]) {
       if (record.network !== network || isValid(record)) continue;
-      await this.#inTurn(record, signal, () => this.#release(record));
+      await this.#turns.run(keyOf(record), signal, () => this.#release(record));
     }
   }
 
@@ -370,40 +331,6 @@ export class DhcpDaemon {
   #logOf({ network, containerId, ifname }: Key): Log {
     return this.#world.log.with({ network, container: containerId, ifname });
   }
-}
-
-type PendingRecord = Omit<LeaseRecord, "lease" | "ended">;
-
-const noMac = { mac: "00:00:00:00:00:00", sharesMac: false };
-
-function settingsOf(
-  { broadcast, timeout, resendMax, resendTimeout }: DaemonSettings,
-  record: PendingRecord,
-  { mac, sharesMac }: Pick<DhcpLink, "mac" | "sharesMac">,
-): ClientSettings {
-  const { requested, provided } = record;
-  const chaddr = parseMac(mac);
-  const clientId = clientIdOf(record);
-  return {
-    chaddr,
-    clientId,
-    requested,
-    provided,
-    broadcast: broadcast || sharesMac,
-    timeout,
-    resendMax,
-    resendTimeout,
-  };
-}
-
-/** The reference's, so that a server knows a container again whichever asks. Type 0: no hardware address (RFC 2132). */
-function clientIdOf({ network, containerId, ifname }: Key): Uint8Array {
-  const text = new TextEncoder().encode(`${containerId}/${network}/${ifname}`);
-  return Uint8Array.of(0, ...text.subarray(0, longestClientId));
-}
-
-function keyOf({ network, containerId, ifname }: Key): string {
-  return JSON.stringify([network, containerId, ifname]);
 }
 
 function nameOf({ network, containerId, ifname }: Key): string {

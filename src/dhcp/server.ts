@@ -37,8 +37,6 @@ function converse(daemon: DhcpDaemon, socket: Socket, log: Log): void {
   socket.setTimeout(patience, () => socket.destroy());
   socket.on("error", (error) => log.debug("connection broke", { cause: error.message }));
   socket.on("close", () => abort.abort(new Error("the plugin does not wait any more")));
-  // A plugin that ends its side has been killed: it never does so on purpose.
-  socket.on("end", () => socket.end());
   socket.on("data", (piece: Buffer) => {
     if (isAsked) return;
     pieces.push(piece);

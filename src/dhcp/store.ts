@@ -19,10 +19,14 @@ export interface LeaseRecord {
   link: number;
   requested: number[];
   provided: ReadonlyMap<number, Uint8Array>;
+  broadcast: boolean;
   lease: Lease;
   /** Why the lease is lost, where it is. */
   ended?: string;
 }
+
+/** An attachment: an interface of a container on a network. */
+export type Key = Pick<LeaseRecord, "network" | "containerId" | "ifname">;
 
 const suffix = ".json";
 
@@ -36,7 +40,7 @@ export class LeaseStore {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
   }
 
-  #path({ network, containerId, ifname }: Pick<LeaseRecord, "network" | "containerId" | "ifname">): string {
+  #path({ network, containerId, ifname }: Key): string {
     const hash = createHash("sha256")
       .update(JSON.stringify([network, containerId, ifname]))
       .digest("hex");
@@ -51,7 +55,7 @@ export class LeaseStore {
   }
 
   /** Forgets a lease; none is fine. */
-  remove(record: Pick<LeaseRecord, "network" | "containerId" | "ifname">): void {
+  remove(record: Key): void {
     rmSync(this.#path(record), { force: true });
   }
 
@@ -61,6 +65,7 @@ export class LeaseStore {
     for (const name of readdirSync(this.#dir)) {
       const path = join(this.#dir, name);
       try {
+        if (name === "lock") continue;
         if (name.endsWith(suffix)) records.push(parseRecord(JSON.parse(readFileSync(path, "utf8"))));
         else rmSync(path, { force: true, recursive: true });
       } catch (error) {
@@ -114,6 +119,7 @@ function parseRecord(value: unknown): LeaseRecord {
     link,
     requested: requested.map(Number),
     provided: new Map(provided.map(([code, hex]) => [Number(code), Uint8Array.fromHex(String(hex))])),
+    broadcast: value.broadcast === true,
     lease: {
       address: ip.address,
       gateway: ip.gateway,

@@ -9,7 +9,7 @@ export const layers: readonly (readonly string[])[] = [
   ["lib"],
   ["linux"],
   ["cni", "ipam", "kube", "reconcile"],
-  ["plugins", "routes", "services", "policy", "dns", "bgp", "tenants"],
+  ["plugins", "routes", "services", "policy", "dns", "dhcp", "bgp", "tenants"],
   ["cniserver"],
   ["agent", "controlplane", "lab", "console"],
   ["commands"],
