@@ -1,137 +1,143 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { createNetns, deleteNetns, inNetns } from "../src/linux/netns.ts";
+import { isNotSupported } from "../src/linux/errors.ts";
+import { createNetns, deleteNetns } from "../src/linux/netns.ts";
 import { Rtnl } from "../src/linux/route/rtnl.ts";
-import { type Bench, quantile, type Row, timeProgram } from "./lib.ts";
+import { alone, bridge, bridgeMasq, ofKind, usualChain } from "./cni/plugins.ts";
+import { type Plugin, Side } from "./cni/side.ts";
+import { type Bench, quantile, type Row } from "./lib.ts";
 
-/** Containers on each side's bridge. */
-const PODS = 100;
-const WORKERS = 8;
-const JOBS = 40;
+/** Containers of one row. */
+const pods = 60;
+/** Of the rows with several workers. */
+const jobs = 40;
+/** Attachments on the one bridge that has many. The kernel's bridges have 1,023 ports. */
+const crowd = 1000;
+/** Leases that stand in host-local's folder. */
+const leases = 1000;
 const own = join(import.meta.dir, "../dist/cni");
 const reference = "/usr/lib/cni";
 
-/** One side: a host namespace, containers' namespaces and lease folders of its own. */
-class Side implements Disposable {
-  readonly plugins: string;
-  readonly #name: string;
-  readonly #pods: string[];
-  #server: Bun.Subprocess<"pipe", "pipe"> | undefined;
-  readonly #dataDir = mkdtempSync(join(tmpdir(), "weft-bench-cni-"));
+type Times = Pick<Row, "weft" | "peer">;
 
-  constructor(word: string, plugins: string) {
-    this.plugins = plugins;
-    this.#name = `weft-bench-${process.pid}-${word}`;
-    this.#pods = Array.from({ length: PODS }, (_, i) => `${this.#name}-${i}`);
-    for (const name of [this.#name, ...this.#pods]) createNetns(name);
-  }
-
-  /** Starts the plugins' server, as the agent does on a node; ends with the side. */
-  async serve(): Promise<void> {
-    const child = inNetns({ name: this.#name }, () =>
-      Bun.spawn([join(this.plugins, "../weft-cni"), "serve"], { stdin: "pipe", stdout: "pipe" }),
-    );
-    this.#server = child;
-    const { value } = await child.stdout.getReader().read();
-    if (value === undefined) throw new Error("the plugins' server did not start");
-  }
-
-  /** The server's memory (VmRSS), in MB. */
-  serverMemory(): number {
-    const status = readFileSync(`/proc/${this.#server?.pid}/status`, "utf8");
-    return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024;
-  }
-
-  /** What a runtime starts for one container. */
-  #call(command: string, pod: number, ipMasq: boolean) {
-    const name = this.#pods[pod] as string;
-    const stdin = JSON.stringify({
-      cniVersion: "1.0.0",
-      name: "net",
-      type: "bridge",
-      bridge: "br0",
-      isDefaultGateway: true,
-      ipMasq,
-      ipam: { type: "host-local", dataDir: this.#dataDir, ranges: [[{ subnet: "10.77.0.0/16" }]] },
-    });
-    const env = {
-      CNI_COMMAND: command,
-      CNI_CONTAINERID: name,
-      CNI_NETNS: `/run/netns/${name}`,
-      CNI_IFNAME: "eth0",
-      CNI_PATH: this.plugins,
-    };
-    return { command: [join(this.plugins, "bridge")], env, stdin };
-  }
-
-  /** Runs one command for one container; milliseconds. */
-  one(command: string, pod: number, ipMasq: boolean): number {
-    return inNetns({ name: this.#name }, () => timeProgram(this.#call(command, pod, ipMasq)));
-  }
-
-  /** Runs a command for the first containers, several at a time; milliseconds for all. */
-  async many(command: string, ipMasq: boolean): Promise<number> {
-    let next = 0;
-    const worker = async () => {
-      for (let pod = next++; pod < JOBS; pod = next++) {
-        const { command: argv, env, stdin } = this.#call(command, pod, ipMasq);
-        const child = inNetns({ name: this.#name }, () =>
-          Bun.spawn(argv, {
-            env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", ...env },
-            stdin: Buffer.from(stdin),
-            stdout: "ignore",
-            stderr: "ignore",
-          }),
-        );
-        const status = await child.exited;
-        if (status !== 0) throw new Error(`${argv[0]} ${command} ended with status ${status}`);
-      }
-    };
-    const start = Bun.nanoseconds();
-    await Promise.all(Array.from({ length: WORKERS }, worker));
-    return (Bun.nanoseconds() - start) / 1e6;
-  }
-
-  /** What the kernel alone takes for a container's pair of links: made and deleted by netlink, by this process. */
-  kernelAlone(): { add: number; del: number } {
-    using rtnl = new Rtnl({ netns: { name: this.#name } });
-    const times = { add: [] as number[], del: [] as number[] };
-    const master = rtnl.links.get("br0").index;
-    for (let i = 0; i < 20; i++) {
-      const start = Bun.nanoseconds();
-      const peer = { name: "eth0", netns: { name: this.#pods[i] as string } };
-      rtnl.links.add({ kind: "veth", name: "alone", master, up: true, peer });
-      const middle = Bun.nanoseconds();
-      rtnl.links.delete("alone");
-      times.add.push((middle - start) / 1e6);
-      times.del.push((Bun.nanoseconds() - middle) / 1e6);
-    }
-    return { add: quantile(times.add, 0.5), del: quantile(times.del, 0.5) };
-  }
-
-  [Symbol.dispose](): void {
-    this.#server?.stdin.end();
-    for (const name of [...this.#pods, this.#name]) deleteNetns(name);
-    rmSync(this.#dataDir, { recursive: true, force: true });
-  }
+interface Sides {
+  weft: Side;
+  peer: Side;
 }
 
-/** One command for every container, the sides in turn. */
-function inTurn(weft: Side, peer: Side, command: string, ipMasq: boolean): Pick<Row, "weft" | "peer"> {
+const bench: Bench = {
+  name: "cni",
+  describe:
+    `Every plugin, alone and in the usual chain (bridge + host-local + portmap + bandwidth + tuning), ADD and DEL of ` +
+    `${pods} containers, ${jobs} containers by 2 and 8 workers, and ${crowd} on one bridge, against Debian's ` +
+    `containernetworking-plugins; Weft's with its server on the node, as the agent runs it, and with a start of the ` +
+    `engine for each call.`,
+  async run({ pairs }) {
+    if (!existsSync(join(reference, "bridge")))
+      throw new Error(`no reference plugins: ${reference}/bridge is not there`);
+    const rows: Row[] = [];
+    const conditions: string[] = [];
+    await withSides("s", pods, async (sides) => {
+      await sides.weft.serve();
+      rows.push(...mainRows(sides), ...(await workerRows(sides, Math.max(5, Math.ceil(pairs / 4)))));
+      const { kinds, missing } = kindsOfLinks();
+      for (const { name, before, plugin } of [...alone, ...kinds]) {
+        rows.push(...aloneRows(sides, name, before, plugin));
+      }
+      if (missing.length > 0) {
+        conditions.push(
+          `this kernel lacks what ${missing.join(", ")} need; dummy and tap have no peer in Debian`,
+        );
+      }
+      rows.push(...leaseRows(sides));
+      conditions.push(
+        `the plugins' server, which the agent keeps on each node, has ${sides.weft.serverMemory().toFixed(0)} MB of memory after this`,
+      );
+    });
+    await withSides("u", pods, (sides) => {
+      rows.push(...mainRows(sides, ", no server"));
+      const [weft, peer] = [sides.weft.startUp(), sides.peer.startUp()];
+      conditions.push(
+        `without it, start and end of the process (VERSION) take ${weft.toFixed(1)} ms of each call with Weft and ` +
+          `${peer.toFixed(1)} ms with the reference, which starts a second one for host-local and several iptables`,
+      );
+    });
+    await withSides("c", crowd, async (sides) => {
+      await sides.weft.serve();
+      rows.push(...crowdRows(sides, conditions));
+    });
+    return { rows, conditions };
+  },
+};
+
+async function withSides(
+  word: string,
+  count: number,
+  action: (sides: Sides) => void | Promise<void>,
+): Promise<void> {
+  using weft = new Side(`${word}w`, own, count);
+  using peer = new Side(`${word}p`, reference, count);
+  await action({ weft, peer });
+}
+
+/** One command for the containers from `first` on, the sides in turn. */
+function inTurn(
+  { weft, peer }: Sides,
+  command: "ADD" | "DEL",
+  chain: readonly Plugin[],
+  [first, end]: readonly [number, number] = [0, pods],
+): Times {
   const times = { weft: [] as number[], peer: [] as number[] };
-  for (let pod = 0; pod < PODS; pod++) {
+  for (let pod = first; pod < end; pod++) {
     const order = pod % 2 === 0 ? (["weft", "peer"] as const) : (["peer", "weft"] as const);
-    for (const side of order) times[side].push((side === "weft" ? weft : peer).one(command, pod, ipMasq));
+    for (const side of order) times[side].push((side === "weft" ? weft : peer).one(command, pod, chain));
   }
   return times;
 }
 
+function row(name: string, times: Times, goal?: number): Row {
+  return { name, unit: "ms", ...times, ...(goal === undefined ? {} : { goal }) };
+}
+
+function mainRows(sides: Sides, suffix = ""): Row[] {
+  const goal = (value: number) => (suffix === "" ? value : undefined);
+  const both = (name: string, chain: readonly Plugin[], goals: { ADD?: number; DEL?: number }) =>
+    (["ADD", "DEL"] as const).map((command) => {
+      const wanted = goals[command];
+      const times = inTurn(sides, command, chain);
+      return row(`${name} ${command}${suffix}`, times, wanted === undefined ? undefined : goal(wanted));
+    });
+  return [
+    ...both("bridge + host-local", [bridge], { ADD: 0.45 }),
+    ...both("bridge + host-local + ipMasq", [bridgeMasq], { ADD: 0.3, DEL: 0.35 }),
+    ...both("the usual chain", usualChain, { ADD: 0.3, DEL: 0.3 }),
+  ];
+}
+
+async function workerRows(sides: Sides, pairs: number): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const [name, chain] of [
+    ["bridge + host-local + ipMasq", [bridgeMasq]],
+    ["the usual chain", usualChain],
+  ] as const) {
+    for (const workers of [2, 8]) {
+      const { ADD, DEL } = await bothMany(sides, chain, workers, pairs);
+      const isShared = workers === 8 && chain.length === 1;
+      rows.push(
+        row(`${name}, ${jobs} by ${workers} workers: ADD`, ADD),
+        row(`${name}, ${jobs} by ${workers} workers: DEL`, DEL, isShared ? 0.1 : undefined),
+      );
+    }
+  }
+  return rows;
+}
+
 async function bothMany(
-  weft: Side,
-  peer: Side,
+  { weft, peer }: Sides,
+  chain: readonly Plugin[],
+  workers: number,
   pairs: number,
-): Promise<Record<"ADD" | "DEL", Pick<Row, "weft" | "peer">>> {
+): Promise<Record<"ADD" | "DEL", Times>> {
   const times = {
     ADD: { weft: [] as number[], peer: [] as number[] },
     DEL: { weft: [] as number[], peer: [] as number[] },
@@ -140,81 +146,99 @@ async function bothMany(
     const order = pair % 2 === 0 ? (["weft", "peer"] as const) : (["peer", "weft"] as const);
     for (const command of ["ADD", "DEL"] as const) {
       for (const side of order) {
-        times[command][side].push(await (side === "weft" ? weft : peer).many(command, true));
+        const spent = await (side === "weft" ? weft : peer).many(command, chain, { jobs, workers });
+        times[command][side].push(spent);
       }
     }
   }
   return times;
 }
 
-function startUp(side: Side): number {
-  const env = { CNI_COMMAND: "VERSION", CNI_PATH: side.plugins };
-  const times = Array.from({ length: 20 }, () =>
-    timeProgram({ command: [join(side.plugins, "bridge")], env }),
+/** A plugin's own time, behind others that are made and taken away for it. */
+function aloneRows(sides: Sides, name: string, before: readonly Plugin[], plugin: Plugin): Row[] {
+  if (before.length > 0) inTurn(sides, "ADD", before);
+  const rows = (["ADD", "DEL"] as const).map((command) =>
+    row(`${name} ${command}`, inTurn(sides, command, [plugin])),
   );
-  return quantile(times, 0.5);
+  if (before.length > 0) inTurn(sides, "DEL", before);
+  return rows;
 }
 
-const bench: Bench = {
-  name: "cni",
-  describe:
-    `bridge with host-local, ADD and DEL of ${PODS} containers, alone and with ipMasq, and ${JOBS} containers by ` +
-    `${WORKERS} workers, against Debian's containernetworking-plugins; Weft's with its server on the node, as the agent ` +
-    `runs it, and with a start of the engine for each call.`,
-  async run({ pairs }) {
-    if (!existsSync(join(reference, "bridge")))
-      throw new Error(`no reference plugins: ${reference}/bridge is not there`);
-    using weft = new Side("weft", own);
-    await weft.serve();
-    using unserved = new Side("unserved", own);
-    using peer = new Side("peer", reference);
-    const rows = [
-      ...(await rowsOf(weft, peer, pairs, {
-        "ADD false": 0.6,
-        "ADD true": 0.4,
-        "DEL true": 0.4,
-        "ADD many": 0.4,
-      })),
-      ...(await rowsOf(unserved, peer, pairs, {}, ", no server")),
-    ];
-    const alone = weft.kernelAlone();
-    const ms = (value: number) => `${value.toFixed(1)} ms`;
-    return {
-      rows,
-      conditions: [
-        `the plugins' server, which the agent keeps on each node, has ${weft.serverMemory().toFixed(0)} MB of memory after all this`,
-        `without it, start and end of the process (VERSION) take ${ms(startUp(unserved))} of each call with Weft and ${ms(startUp(peer))} with the reference, which starts a second one for host-local and, with ipMasq, several iptables`,
-        `the kernel alone takes ${ms(alone.add)} to make a pair of links and ${ms(alone.del)} to delete it`,
-        `${PODS} containers on one bridge, each side in a namespace of its own; a row's pairs are its containers`,
-      ],
-    };
-  },
-};
-
-/** All rows of one side of ours against the reference. */
-async function rowsOf(
-  weft: Side,
-  peer: Side,
-  pairs: number,
-  goals: Record<string, number>,
-  suffix = "",
-): Promise<Row[]> {
-  const rows: Row[] = [];
-  const push = (name: string, key: string, times: Pick<Row, "weft" | "peer">) => {
-    const goal = goals[key];
-    rows.push({ name: `${name}${suffix}`, unit: "ms", ...times, ...(goal === undefined ? {} : { goal }) });
-  };
-  for (const ipMasq of [false, true]) {
-    for (const command of ["ADD", "DEL"]) {
-      const name = `bridge + host-local${ipMasq ? " + ipMasq" : ""} ${command}`;
-      push(name, `${command} ${ipMasq}`, inTurn(weft, peer, command, ipMasq));
+/** host-local alone, where the folder has many leases of others. */
+function leaseRows(sides: Sides): Row[] {
+  for (const { dir } of [sides.weft, sides.peer]) {
+    const folder = join(dir, "many", "net");
+    mkdirSync(folder, { recursive: true });
+    for (let i = 0; i < leases; i++) {
+      writeFileSync(join(folder, `10.78.${100 + (i >> 8)}.${i & 255}`), `other-${i}\r\neth0`);
     }
   }
-  const many = await bothMany(weft, peer, Math.max(5, Math.ceil(pairs / 4)));
-  for (const command of ["ADD", "DEL"] as const) {
-    push(`with ipMasq, ${JOBS} by ${WORKERS} workers: ${command}`, `${command} many`, many[command]);
+  const plugin: Plugin = ({ dir }) => ({
+    type: "host-local",
+    ipam: { type: "host-local", dataDir: join(dir, "many"), ranges: [[{ subnet: "10.78.0.0/16" }]] },
+  });
+  return (["ADD", "DEL"] as const).map((command) =>
+    row(`host-local at ${leases} leases ${command}`, inTurn(sides, command, [plugin]), 0.25),
+  );
+}
+
+/** The first and the last containers on a bridge that has very many in the end. */
+function crowdRows(sides: Sides, conditions: string[]): Row[] {
+  const edge = 50;
+  const chain = [bridgeMasq];
+  const first = inTurn(sides, "ADD", chain, [0, edge]);
+  const kernelAtFirst = sides.weft.kernelAlone("br0", edge);
+  inTurn(sides, "ADD", chain, [edge, crowd - edge]);
+  const last = inTurn(sides, "ADD", chain, [crowd - edge, crowd]);
+  const kernelAtLast = sides.weft.kernelAlone("br0", edge);
+  const lastDel = inTurn(sides, "DEL", chain, [crowd - edge, crowd]);
+  inTurn(sides, "DEL", chain, [edge, crowd - edge]);
+  const firstDel = inTurn(sides, "DEL", chain, [0, edge]);
+  const growth = (times: readonly number[], before: readonly number[]) =>
+    (quantile(times, 0.5) - quantile(before, 0.5)).toFixed(1);
+  conditions.push(
+    `from the first ${edge} to the last of ${crowd} attachments an ADD grows by ${growth(last.weft, first.weft)} ms ` +
+      `(the reference's by ${growth(last.peer, first.peer)} ms), a pair of links that the kernel makes for netlink alone ` +
+      `from ${kernelAtFirst.add.toFixed(1)} to ${kernelAtLast.add.toFixed(1)} ms, its deletion from ` +
+      `${kernelAtFirst.del.toFixed(1)} to ${kernelAtLast.del.toFixed(1)} ms`,
+  );
+  const name = "bridge + host-local + ipMasq";
+  return [
+    row(`${name}, the first ${edge} of ${crowd}: ADD`, first),
+    row(`${name}, the last ${edge} of ${crowd}: ADD`, last),
+    row(`${name}, the last ${edge} of ${crowd}: DEL`, lastDel),
+    row(`${name}, the first ${edge} of ${crowd}: DEL`, firstDel),
+  ];
+}
+
+/** What of {@link ofKind} this kernel can, and the names of what it cannot. */
+function kindsOfLinks() {
+  const name = `weft-bench-${process.pid}-probe`;
+  createNetns(name);
+  try {
+    using rtnl = new Rtnl({ netns: { name } });
+    rtnl.links.add({ kind: "veth", name: "eth0", peer: { name: "eth1" } });
+    const missing = Object.keys(ofKind).filter((kind) => !hasKind(rtnl, kind));
+    return {
+      kinds: Object.entries(ofKind).flatMap(([kind, plugin]) => (missing.includes(kind) ? [] : [plugin])),
+      missing,
+    };
+  } finally {
+    deleteNetns(name);
   }
-  return rows;
+}
+
+function hasKind(rtnl: Rtnl, kind: string): boolean {
+  try {
+    if (kind === "vlan") rtnl.links.add({ kind, name: "probe", parent: "eth0", vlan: { id: 5 } });
+    else if (kind === "vrf") rtnl.links.add({ kind, name: "probe", vrf: { table: 5 } });
+    else rtnl.links.add({ kind, name: "probe", parent: "eth0" });
+    rtnl.links.delete("probe");
+    return true;
+  } catch (error) {
+    if (isNotSupported(error)) return false;
+    throw error;
+  }
 }
 
 export default bench;

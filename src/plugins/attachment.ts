@@ -28,6 +28,23 @@ export function isOfNetwork(comment: string, network: string): boolean {
   return comment.startsWith(`${network}/`) || comment.startsWith(`${hash(network)}/`);
 }
 
+const aliasPrefix = "weft: ";
+
+/** The alias of a link of the host that is an attachment's: for GC, and for whoever reads `ip link`. */
+export function aliasOf(attachment: Attachment): string {
+  return `${aliasPrefix}${commentOf(attachment)}`;
+}
+
+/** True for an alias by {@link aliasOf}. */
+export function isAlias(alias: string): boolean {
+  return alias.startsWith(aliasPrefix);
+}
+
+/** True for the alias of an attachment of the network. */
+export function isAliasOfNetwork(alias: string, network: string): boolean {
+  return isAlias(alias) && isOfNetwork(alias.slice(aliasPrefix.length), network);
+}
+
 function hash(text: string): string {
   return `sha256-${new Bun.CryptoHasher("sha256").update(text).digest("hex").slice(0, 40)}`;
 }

@@ -7,7 +7,7 @@ import { Rtnl } from "../linux/route/rtnl.ts";
 import type { Filter } from "../linux/route/tc.ts";
 import { attachmentOf } from "./attachment.ts";
 import { type BandwidthConfig, bucketOf, isCutOff, type Shape } from "./bandwidth-config.ts";
-import { findIfb, ifbAlias, ifbKind, isAliasOfNetwork, withoutKernelSupport } from "./bandwidth-ifb.ts";
+import { findIfb, ifbKind, withoutKernelSupport } from "./bandwidth-ifb.ts";
 import {
   defaultClassOf,
   matchesOf,
@@ -17,8 +17,8 @@ import {
   unlimited,
   unshapedClass,
 } from "./bandwidth-subnets.ts";
-import { deleteLink } from "./deletion.ts";
 import { hostEnd } from "./host-end.ts";
+import { collectLinks } from "./links-gc.ts";
 
 function wrong(problem: string): CniError {
   return new CniError(cniErrorCode.internal, problem, {
@@ -121,18 +121,9 @@ function checkFilters({ rtnl, config }: Checked, link: Limited): void {
   }
 }
 
-/**
- * Deletes the ifb devices of attachments of the network that are not valid. A device that does not say whose it is, as
- * the reference plugin makes them, may be of any network: its name is a hash.
- */
+/** Deletes the ifb devices of attachments of the network that are not valid. */
 export async function collectIfbs(request: GcRequest): Promise<void> {
-  const { network } = attachmentOf(request);
-  const keep = new Set(request.valid.map((key) => ifbAlias({ network, ...key })));
-  using rtnl = new Rtnl();
-  const stale = rtnl.links.list({ kind: ifbKind }).filter(({ alias = "" }) => {
-    return isAliasOfNetwork(alias, network) && !keep.has(alias);
-  });
-  await Promise.all(stale.map(({ index }) => deleteLink(request, { index })));
+  await collectLinks(request, ifbKind);
 }
 
 /**

@@ -2,7 +2,7 @@ import { CniError, cniErrorCode } from "../cni/errors.ts";
 import { isExists, isNotSupported } from "../linux/errors.ts";
 import type { LeanLink, LeanRtnl } from "../linux/lean/rtnl.ts";
 import type { LeanTc } from "../linux/lean/tc.ts";
-import { type Attachment, commentOf, isOfNetwork } from "./attachment.ts";
+import { type Attachment, aliasOf, isAlias } from "./attachment.ts";
 import type { Undo } from "./undo.ts";
 
 /*
@@ -14,7 +14,6 @@ export const ifbKind = "ifb";
 /** The kernel's IFNAMSIZ without the final zero. */
 const longestName = 15;
 const namePrefix = "bwp";
-const aliasPrefix = "weft: ";
 /** Packets; the reference's least. */
 const shortestQueue = 1000;
 
@@ -33,27 +32,17 @@ function named(text: string): string {
   return `${namePrefix}${hash}`.slice(0, longestName);
 }
 
-/** Says whom the device belongs to, for GC and for whoever reads `ip link`. */
-export function ifbAlias(attachment: Attachment): string {
-  return `${aliasPrefix}${commentOf(attachment)}`;
-}
-
-/** True for the alias of an attachment of the network. */
-export function isAliasOfNetwork(alias: string, network: string): boolean {
-  return alias.startsWith(aliasPrefix) && isOfNetwork(alias.slice(aliasPrefix.length), network);
-}
-
 /**
  * The attachment's device: the one that says so, or one that says nothing and has the name, as the reference plugin makes
  * them. Undefined where there is none.
  */
 export function findIfb(host: LeanRtnl, attachment: Attachment): LeanLink | undefined {
-  const alias = ifbAlias(attachment);
+  const alias = aliasOf(attachment);
   const first = host.find(ifbName(attachment));
   if (first?.alias === alias) return first;
   const second = host.find(secondName(attachment));
   if (second?.alias === alias) return second;
-  return first?.kind === ifbKind && !first.alias.startsWith(aliasPrefix) ? first : undefined;
+  return first?.kind === ifbKind && !isAlias(first.alias) ? first : undefined;
 }
 
 /** Makes the attachment's device, down. `like` is the host's end of the pair. Throws where there is one already. */
@@ -69,15 +58,16 @@ export function addIfb(
     throw explained(error, name);
   }
   undo.push(() => void host.deleteLink(name));
-  tc.setAlias(name, ifbAlias(attachment));
-  return host.get(name);
+  const link = host.get(name);
+  host.setAlias(link.index, aliasOf(attachment));
+  return link;
 }
 
 /** The second name where another interface of the same container has the first. */
 function freeName(host: LeanRtnl, attachment: Attachment): string {
   const name = ifbName(attachment);
   const alias = host.find(name)?.alias ?? "";
-  const isOther = alias.startsWith(aliasPrefix) && alias !== ifbAlias(attachment);
+  const isOther = isAlias(alias) && alias !== aliasOf(attachment);
   return isOther ? secondName(attachment) : name;
 }
 

@@ -2,8 +2,9 @@ import { expect, test } from "bun:test";
 import { Fields, type JsonObject } from "../cni/fields.ts";
 import type { PluginRequest } from "../cni/plugin.ts";
 import { Prefix } from "../lib/prefix.ts";
+import { aliasOf, isAliasOfNetwork } from "./attachment.ts";
 import { bucketOf, isCutOff, parseBandwidthConfig } from "./bandwidth-config.ts";
-import { ifbAlias, ifbName, isAliasOfNetwork } from "./bandwidth-ifb.ts";
+import { ifbName } from "./bandwidth-ifb.ts";
 import { matchesOf } from "./bandwidth-subnets.ts";
 
 const parse = (raw: JsonObject) => {
@@ -97,7 +98,7 @@ test("the ifb's name is the reference plugin's", () => {
 
 test("an alias tells the network, however long", () => {
   for (const containerId of ["c", "c".repeat(200)]) {
-    const alias = ifbAlias({ network: "net", containerId, ifname: "eth0" });
+    const alias = aliasOf({ network: "net", containerId, ifname: "eth0" });
     expect(alias.length).toBeLessThan(256);
     expect(isAliasOfNetwork(alias, "net")).toBe(true);
     expect(isAliasOfNetwork(alias, "ne")).toBe(false);

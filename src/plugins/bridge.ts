@@ -9,19 +9,13 @@ import { gatewaysOf, setGateways } from "./bridge-gateway.ts";
 import { ensureBridge } from "./bridge-link.ts";
 import { closingLate } from "./closing.ts";
 import { delegateCheck, delegateDel, delegateGc, delegateStatus } from "./delegate.ts";
-import {
-  beKnown,
-  configureInterface,
-  describeLink,
-  enableForwarding,
-  refuseRouterAdvertisements,
-} from "./interface.ts";
+import { beKnown, configureInterface, describeLink, enableForwarding } from "./interface.ts";
 import { addIpMasq, collectIpMasq, removeIpMasq } from "./ip-masq.ts";
-import { addIpam, knownAddresses } from "./ipam.ts";
+import { addIpam, knownAddresses, needsLink } from "./ipam.ts";
 import { requireMtuFor } from "./link-keys.ts";
 import { type OpenNetns, openNetns, tryOpenNetns } from "./netns.ts";
 import { type Undo, withUndo } from "./undo.ts";
-import { createVeth, deleteVeth, vethPurpose, waitUntilUp } from "./veth.ts";
+import { createVeth, deleteVeth, type Veth, waitUntilUp } from "./veth.ts";
 
 /** Connects a container to a bridge of the host by a veth pair. */
 export const bridge: Plugin = {
@@ -44,15 +38,17 @@ export const bridge: Plugin = {
   async del(request: PluginRequest): Promise<void> {
     const { invocation, config } = request;
     const { ipMasq, macSpoofCheck } = parseBridgeConfig(request);
+    const { ipamType } = config;
+    if (ipamType !== undefined && needsLink(ipamType)) await delegateDel(ipamType, request);
     await closingLate(async (open) => {
       if (ipMasq) await removeIpMasq(open, request, await knownAddresses(request));
       using netns = tryOpenNetns(invocation.netns);
-      if (netns !== undefined) await deleteVeth(netns, request);
+      await deleteVeth(netns, request);
       if (macSpoofCheck) {
         const { removeMacSpoofCheck } = await import("./mac-spoof.ts");
         await removeMacSpoofCheck(attachmentOf(request));
       }
-      if (config.ipamType !== undefined) await delegateDel(config.ipamType, request);
+      if (ipamType !== undefined && !needsLink(ipamType)) await delegateDel(ipamType, request);
     });
   },
 
@@ -65,12 +61,16 @@ export const bridge: Plugin = {
 
   async gc(request: GcRequest): Promise<void> {
     const { ipMasq, macSpoofCheck } = parseBridgeConfig(request);
+    const { ipamType } = request.config;
+    if (ipamType !== undefined && needsLink(ipamType)) await delegateGc(ipamType, request);
+    const { collectLinks } = await import("./links-gc.ts");
+    await collectLinks(request, "veth");
     if (ipMasq) await collectIpMasq(request);
     if (macSpoofCheck) {
       const { collectMacSpoofChecks } = await import("./mac-spoof.ts");
       await collectMacSpoofChecks(request.config.name, request.valid);
     }
-    if (request.config.ipamType !== undefined) await delegateGc(request.config.ipamType, request);
+    if (ipamType !== undefined && !needsLink(ipamType)) await delegateGc(ipamType, request);
   },
 
   async status(request: PluginRequest): Promise<void> {
@@ -119,42 +119,35 @@ async function attach(attaching: Attaching): Promise<Result> {
   return result;
 }
 
-interface Port {
-  host: LeanLink;
-  container: LeanLink;
-}
-
-async function addPort(attaching: Attaching, bridgeLink: LeanLink): Promise<Port> {
+async function addPort(attaching: Attaching, bridgeLink: LeanLink): Promise<Veth> {
   const { request, config, netns, host, container, undo } = attaching;
-  const { ifname } = request.invocation;
   const { mtu, mac } = config;
-  const purpose = vethPurpose(request.invocation);
-  const name = createVeth(host, { netns, container, ifname, mtu, mac, master: bridgeLink.index, purpose });
-  undo.push(() => void host.deleteLink(name));
-  refuseRouterAdvertisements(name);
-  const hostEnd = host.get(name);
-  const inside = container.get(ifname);
+  const port = createVeth(request, host, { netns, container, mtu, mac, master: bridgeLink.index }, undo);
   if (config.macSpoofCheck) {
     const { addMacSpoofCheck, removeMacSpoofCheck } = await import("./mac-spoof.ts");
     const attachment = attachmentOf(request);
     undo.push(() => removeMacSpoofCheck(attachment));
-    addMacSpoofCheck(attachment, name, inside.mac);
+    addMacSpoofCheck(attachment, port.host.name, port.container.mac);
   }
   if (config.hairpinMode || config.portIsolation || usesVlans(config)) {
     const { preparePort } = await import("./bridge-setup.ts");
-    preparePort(hostEnd.index, config);
+    preparePort(port.host.index, config);
   }
-  return { host: hostEnd, container: inside };
+  return port;
 }
 
 async function addLayer3(
   attaching: Attaching,
   ipamType: string,
   bridgeLink: LeanLink,
-  port: Port,
+  port: Veth,
   result: Result,
 ): Promise<void> {
-  const { request, config, netns, container, undo } = attaching;
+  const { request, config, netns, host, container, undo } = attaching;
+  if (needsLink(ipamType)) {
+    container.setUp(port.container.index, true);
+    await waitUntilUp(host, port.host.name);
+  }
   const ipam = await addIpam(ipamType, request, undo);
   const addresses = ipam.ips.map(({ address }) => address);
   requireMtuFor(addresses, config.mtu);

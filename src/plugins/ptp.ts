@@ -9,20 +9,13 @@ import { isExists } from "../linux/errors.ts";
 import { type LeanLink, type LeanRoute, LeanRtnl } from "../linux/lean/rtnl.ts";
 import { closingLate } from "./closing.ts";
 import { delegateCheck, delegateDel, delegateGc, delegateStatus } from "./delegate.ts";
-import {
-  addRoutes,
-  bringUp,
-  describeLink,
-  enableForwarding,
-  refuseRouterAdvertisements,
-  settleAddresses,
-} from "./interface.ts";
+import { addRoutes, bringUp, describeLink, enableForwarding, settleAddresses } from "./interface.ts";
 import { addIpMasq, collectIpMasq, type IpMasqBackend, parseIpMasqBackend, removeIpMasq } from "./ip-masq.ts";
 import { addIpam, knownAddresses } from "./ipam.ts";
 import { parseMtu, requireMtuFor } from "./link-keys.ts";
 import { type OpenNetns, openNetns, tryOpenNetns } from "./netns.ts";
 import { type Undo, withUndo } from "./undo.ts";
-import { createVeth, deleteVeth, vethPurpose } from "./veth.ts";
+import { createVeth, deleteVeth } from "./veth.ts";
 import { waitFor } from "./wait.ts";
 
 /** <linux/rtnetlink.h> */
@@ -58,7 +51,7 @@ export const ptp: Plugin = {
     await closingLate(async (open) => {
       if (ipMasq) await removeIpMasq(open, request, await knownAddresses(request));
       using netns = tryOpenNetns(request.invocation.netns);
-      if (netns !== undefined) await deleteVeth(netns, request);
+      await deleteVeth(netns, request);
       await delegateDel(ipamType, request);
     });
   },
@@ -72,6 +65,8 @@ export const ptp: Plugin = {
 
   async gc(request: GcRequest): Promise<void> {
     const { ipamType, ipMasq } = parsePtpConfig(request);
+    const { collectLinks } = await import("./links-gc.ts");
+    await collectLinks(request, "veth");
     if (ipMasq) await collectIpMasq(request);
     await delegateGc(ipamType, request);
   },
@@ -113,21 +108,9 @@ async function attach(attaching: Attaching): Promise<Result> {
   const addresses = result.ips.map(({ address }) => address);
   requireMtuFor(addresses, config.mtu);
   const ends = endsOf(result);
-  const purpose = vethPurpose(request.invocation);
   const { mtu } = config;
-  const name = createVeth(host, {
-    netns,
-    container,
-    ifname,
-    mtu,
-    mac: undefined,
-    master: undefined,
-    purpose,
-  });
-  undo.push(() => void host.deleteLink(name));
-  refuseRouterAdvertisements(name);
-  const outside = host.get(name);
-  const inside = container.get(ifname);
+  const input = { netns, container, mtu, mac: undefined, master: undefined };
+  const { host: outside, container: inside } = createVeth(request, host, input, undo);
   result.interfaces = [describeLink(outside), describeLink(inside, sandbox)];
   for (const ip of result.ips) ip.interface = 1;
   // Nobody else is on the link: there are no duplicates to look for and no neighbours to tell.

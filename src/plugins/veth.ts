@@ -4,8 +4,11 @@ import type { PluginRequest } from "../cni/plugin.ts";
 import { quote } from "../lib/errors.ts";
 import { isExists } from "../linux/errors.ts";
 import { type LeanLink, LeanRtnl } from "../linux/lean/rtnl.ts";
+import { aliasOf, attachmentOf } from "./attachment.ts";
 import { deleteLink } from "./deletion.ts";
+import { refuseRouterAdvertisements } from "./interface.ts";
 import type { OpenNetns } from "./netns.ts";
+import type { Undo } from "./undo.ts";
 import { waitFor } from "./wait.ts";
 
 const tries = 10;
@@ -37,24 +40,40 @@ export interface VethInput {
   netns: OpenNetns;
   /** Of the container's namespace. */
   container: LeanRtnl;
-  ifname: string;
   mtu: number | undefined;
   /** Of the container's end. */
   mac: string | undefined;
   /** The host's end belongs to this link from the start. */
   master: number | undefined;
-  /** What the pair is for; the host's end is named after it. */
-  purpose: string;
+}
+
+/** The ends of a pair. */
+export interface Veth {
+  host: LeanLink;
+  container: LeanLink;
 }
 
 /**
- * Makes a pair: the host's end up, the container's end down and without address. Returns the name of the host's end.
- * Throws where the container has such an interface already.
+ * Makes the pair of an attachment: the host's end up, the container's end down and without address. Throws where the
+ * container has such an interface already.
  */
-export function createVeth(host: LeanRtnl, input: VethInput): string {
-  const { netns, container, ifname, mtu, mac, master, purpose } = input;
+export function createVeth(request: PluginRequest, host: LeanRtnl, input: VethInput, undo: Undo[]): Veth {
+  const { ifname } = request.invocation;
+  const { container } = input;
+  const name = addPair(request, host, input);
+  undo.push(() => void host.deleteLink(name));
+  refuseRouterAdvertisements(name);
+  const link = host.get(name);
+  host.setAlias(link.index, aliasOf(attachmentOf(request)));
+  return { host: link, container: container.get(ifname) };
+}
+
+/** Returns the name of the host's end. */
+function addPair({ invocation }: PluginRequest, host: LeanRtnl, input: VethInput): string {
+  const { netns, container, mtu, mac, master } = input;
+  const { ifname } = invocation;
   for (let i = 1; ; i++) {
-    const name = vethName(purpose, i);
+    const name = vethName(vethPurpose(invocation), i);
     try {
       host.addVeth({ name, master, mtu, peer: { name: ifname, netnsFd: netns.fd, mac } });
       return name;
@@ -75,8 +94,12 @@ export function createVeth(host: LeanRtnl, input: VethInput): string {
   }
 }
 
-/** Deletes the pair of an attachment; none is fine. */
-export async function deleteVeth(netns: OpenNetns, request: PluginRequest): Promise<void> {
+/** Deletes the pair of an attachment; none is fine. `netns`: the container's namespace, where it is known and there. */
+export async function deleteVeth(netns: OpenNetns | undefined, request: PluginRequest): Promise<void> {
+  if (netns === undefined) {
+    await deleteHostEnd(request);
+    return;
+  }
   const { ifname } = request.invocation;
   using container = new LeanRtnl(netns.fd);
   const link = container.find(ifname);
@@ -86,6 +109,16 @@ export async function deleteVeth(netns: OpenNetns, request: PluginRequest): Prom
     request,
     hostEnd === undefined ? { index: link.index, netnsFd: netns.fd } : { index: hostEnd },
   );
+}
+
+/** Where the runtime does not say where the container is: the host's end tells whose it is. */
+async function deleteHostEnd(request: PluginRequest): Promise<void> {
+  using host = new LeanRtnl();
+  const alias = aliasOf(attachmentOf(request));
+  for (const name of vethNames(vethPurpose(request.invocation))) {
+    const link = host.find(name);
+    if (link?.alias === alias) await deleteLink(request, { index: link.index });
+  }
 }
 
 /**

@@ -65,6 +65,7 @@ test("links are the same by either way", () => {
       operState,
       master: owner,
       parent,
+      alias = "",
     } = rtnl.links.get(name);
     expect(a.lean.find(name)).toEqual({
       index,
@@ -80,6 +81,7 @@ test("links are the same by either way", () => {
       operational: operState === "up",
       master: owner,
       parent: parent ?? (name === "veth0" ? expect.any(Number) : undefined),
+      alias,
     });
     expect(a.lean.find(index)).toEqual(a.lean.get(name));
   }

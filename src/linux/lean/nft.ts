@@ -6,6 +6,7 @@ const NFNL_MSG_BATCH_BEGIN = 16;
 const NFNL_MSG_BATCH_END = 17;
 const NFNL_SUBSYS_NFTABLES = 10;
 const NFT_MSG_GETCHAIN = 4;
+const NFT_MSG_GETSET = 10;
 const NFT_MSG_NEWSETELEM = 12;
 const NFT_MSG_GETSETELEM = 13;
 const NFT_MSG_DELSETELEM = 14;
@@ -16,6 +17,8 @@ const NFTA_CHAIN_TABLE = 1;
 const NFTA_CHAIN_NAME = 3;
 const NFTA_CHAIN_POLICY = 5;
 const NFTA_CHAIN_USE = 6;
+const NFTA_SET_TABLE = 1;
+const NFTA_SET_NAME = 2;
 const NFTA_SET_ELEM_LIST_TABLE = 1;
 const NFTA_SET_ELEM_LIST_SET = 2;
 const NFTA_SET_ELEM_LIST_ELEMENTS = 3;
@@ -127,6 +130,15 @@ export class LeanNft {
       use: socket.view.getUint32(use, false),
       dropsByPolicy: policy !== undefined && socket.view.getUint32(policy, false) === NF_DROP,
     };
+  }
+
+  /** True where the table has a set or map of that name. */
+  hasSet(name: string): boolean {
+    const seq = this.#begin(NFT_MSG_GETSET, 0);
+    this.#socket.attributeText(NFTA_SET_TABLE, this.#table);
+    this.#socket.attributeText(NFTA_SET_NAME, name);
+    this.#socket.finish();
+    return this.#isThere(seq, "look for set", name) !== undefined;
   }
 
   #isThere(seq: number, operation: string, subject: string): number | undefined {

@@ -8,6 +8,7 @@ import {
   IFF_PROMISC,
   IFF_UP,
   IFLA_ADDRESS,
+  IFLA_IFALIAS,
   IFLA_IFNAME,
   IFLA_INFO_KIND,
   IFLA_LINKINFO,
@@ -221,6 +222,14 @@ export class LeanRtnl {
     this.#ifinfomsg(index, 0, 0);
     this.#socket.finish();
     await this.#socket.exchangeLater(seq, "delete link", String(index));
+  }
+
+  /** Says on a link whose it is. */
+  setAlias(index: number, alias: string): void {
+    const seq = this.#socket.begin(RTM_NEWLINK, NLM_F_ACK);
+    this.#ifinfomsg(index, 0, 0);
+    this.#socket.attribute(IFLA_IFALIAS, new TextEncoder().encode(alias));
+    this.#execute(seq, "set alias of link", String(index));
   }
 
   /** Puts a link into a group. Throws ENODEV. */

@@ -1,5 +1,5 @@
 import { isNotFound } from "../errors.ts";
-import { IFLA_IFALIAS, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MTU, IFLA_TXQLEN } from "./link.ts";
+import { IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MTU, IFLA_TXQLEN } from "./link.ts";
 import { LeanSocket, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL } from "./socket.ts";
 
 const NETLINK_ROUTE = 0;
@@ -89,14 +89,6 @@ export class LeanTc {
     socket.attributeText(IFLA_INFO_KIND, "ifb");
     socket.unnest(info);
     this.#execute(seq, "add link", `${name} of kind ifb`);
-  }
-
-  /** Sets what `ip link` shows as a link's alias, of up to 255 bytes. Throws ENODEV. */
-  setAlias(name: string, alias: string): void {
-    const seq = this.#socket.begin(RTM_NEWLINK, NLM_F_ACK);
-    this.#ifinfomsg(name);
-    this.#socket.attributeText(IFLA_IFALIAS, alias);
-    this.#execute(seq, "set alias of link", name);
   }
 
   /** Makes a token bucket filter the root qdisc "1:" of a link. Throws EEXIST where it has one that somebody set. */
