@@ -500,6 +500,28 @@ test("loopback is brought up and down", async () => {
   await host.succeed("DEL", blue, config, { ifname: "lo", netns: "/run/netns/weft-t-gone" });
 });
 
+for (const type of ["bridge", "ptp"]) {
+  test(`${type}: DEL without a namespace and GC remove the pairs of attachments, and nobody else's`, async () => {
+    using host = new CniHost();
+    const config = host.config({ cniVersion: "1.1.0", type, ipMasq: true });
+    const ranges = [[{ subnet: "10.79.0.0/24" }]];
+    const another = host.config({ name: "another", type, bridge: "br1" }, { ranges });
+    const [blue, red, green] = [host.container(), host.container(), host.container()];
+    host.node.kernel.rtnl.links.add({ kind: "veth", name: "veth0000abcd", peer: { name: "other" } });
+    await host.succeed("ADD", blue, config);
+    await host.succeed("ADD", red, another, { ifname: "eth1" });
+    const before = host.state();
+    for (const each of [red, green]) await host.succeed("ADD", each, config);
+    await host.succeed("DEL", undefined, config, { containerId: green.name });
+    expect(green.kernel.rtnl.links.find("eth0")).toBeUndefined();
+    const valid = [{ containerID: blue.name, ifname: "eth0" }];
+    await host.succeed("GC", undefined, { ...config, "cni.dev/valid-attachments": valid });
+    expect(red.kernel.rtnl.links.find("eth0")).toBeUndefined();
+    expect(red.kernel.rtnl.links.find("eth1")).toBeDefined();
+    expect(host.state()).toBe(before);
+  });
+}
+
 test("a foreign IPAM plugin is executed with the whole configuration, and taken back on failure", async () => {
   using host = new CniHost();
   const calls = `${host.dir}/calls`;
