@@ -26,3 +26,11 @@ export async function knownAddresses(request: PluginRequest): Promise<Ip[] | und
   }
   return known.length === 0 ? undefined : known;
 }
+
+/**
+ * True for IPAM that speaks through the container's interface: it has to be up when addresses are asked for, and still there
+ * when they are given back.
+ */
+export function needsLink(ipamType: string | undefined): boolean {
+  return ipamType === "dhcp";
+}
