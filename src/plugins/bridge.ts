@@ -4,7 +4,7 @@ import { anyOf } from "../lib/lists.ts";
 import type { Prefix } from "../lib/prefix.ts";
 import { type LeanLink, LeanRtnl } from "../linux/lean/rtnl.ts";
 import { attachmentOf } from "./attachment.ts";
-import { type BridgeConfig, bridgeKeys, parseBridgeConfig, usesVlans } from "./bridge-config.ts";
+import { type BridgeConfig, bridgeKeys, parseBridgeConfig, usesVlans, vlanInterfaceName } from "./bridge-config.ts";
 import { gatewaysOf, setGateways } from "./bridge-gateway.ts";
 import { ensureBridge } from "./bridge-link.ts";
 import { closingLate } from "./closing.ts";
@@ -37,7 +37,10 @@ export const bridge: Plugin = {
 
   async del(request: PluginRequest): Promise<void> {
     const { invocation, config } = request;
-    const { ipMasq, macSpoofCheck } = parseBridgeConfig(request);
+    // No other key is looked at: what was added before somebody made a mistake in them can still be removed.
+    const [ipMasq, macSpoofCheck] = ["ipMasq", "macspoofchk"].map(
+      (name) => config.fields.boolean(name) ?? false,
+    );
     const { ipamType } = config;
     if (ipamType !== undefined && needsLink(ipamType)) await delegateDel(ipamType, request);
     await closingLate(async (open) => {
@@ -74,7 +77,9 @@ export const bridge: Plugin = {
   },
 
   async status(request: PluginRequest): Promise<void> {
-    parseBridgeConfig(request);
+    const config = parseBridgeConfig(request);
+    const { requireBridgeReady } = await import("./bridge-status.ts");
+    requireBridgeReady(request, config);
     if (request.config.ipamType !== undefined) await delegateStatus(request.config.ipamType, request);
   },
 };
@@ -159,21 +164,24 @@ async function addLayer3(
   const { ifname } = request.invocation;
   const { index } = port.container;
   configureInterface({ netns, rtnl: container, ifname, index, enableDad: config.enableDad }, result);
-  if (gateways.length > 0) await beGateway(attaching, bridgeLink, gateways, result);
+  if (gateways.length > 0) await beGateway(attaching, bridgeLink, port.host, gateways, result);
   if (config.ipMasq) await addIpMasq(request, config.ipMasqBackend, addresses, undo);
 }
 
 /** Puts the gateways' addresses on the bridge, or on the host's own port in the VLAN. */
 async function beGateway(
-  { config, host }: Attaching,
+  { config, host, undo }: Attaching,
   bridgeLink: LeanLink,
+  port: LeanLink,
   gateways: readonly Prefix[],
   result: Result,
 ): Promise<void> {
   let link = bridgeLink;
   if (config.vlan !== 0) {
-    const { ensureVlanInterface } = await import("./bridge-setup.ts");
-    link = host.get(ensureVlanInterface(bridgeLink, config));
+    const { ensureVlanInterface, removeUnusedVlanInterface } = await import("./bridge-vlans.ts");
+    const isNew = ensureVlanInterface(bridgeLink, config);
+    if (isNew) undo.push(() => removeUnusedVlanInterface(bridgeLink, config, port.index));
+    link = host.get(vlanInterfaceName(bridgeLink.name, config.vlan));
     result.interfaces.push(describeLink(link));
   }
   await setGateways(host, link, gateways, config);

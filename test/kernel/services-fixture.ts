@@ -66,8 +66,15 @@ export class Namespace {
         hostname: "::",
         port,
         socket: {
-          data: (socket, _, remotePort, address) =>
-            void socket.send(`${name} ${plain(address)} ${remotePort}\n`, remotePort, address),
+          data: (socket, _, remotePort, address) => {
+            try {
+              socket.send(`${name} ${plain(address)} ${remotePort}\n`, remotePort, address);
+            } catch {
+              // An earlier client had gone when its answer came, which the socket's next send is told.
+            }
+          },
+          // So is who listens.
+          error: () => undefined,
         },
       }),
     })).made;

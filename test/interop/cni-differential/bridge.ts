@@ -139,7 +139,7 @@ const found: Case[] = [
   },
   {
     name: "a bridge with another address",
-    setup: "ip link add br0 type bridge; ip address add 10.99.0.1/24 dev br0",
+    setup: "ip link add br0 address 02:00:00:00:00:b0 up type bridge; ip address add 10.99.0.1/24 dev br0",
     config: bridgeOf(),
     steps: refused,
   },

@@ -7,6 +7,12 @@ export interface Difference {
   case: Case;
   /** After which step. */
   step: string;
+  /** The step, or one before it, was no plugin's doing. */
+  touched: boolean;
+  /** The call has failed on both sides. */
+  failed: boolean;
+  /** No ADD has succeeded yet on either side, and Weft's is as before the first. */
+  restored: boolean;
   /** "outcome/bridge/status", "host link/br0/mtu", "reach/...". */
   key: string;
   /** Undefined where a side has nothing there. */
@@ -23,7 +29,72 @@ export interface Rule {
   matches: (difference: Difference) => boolean;
 }
 
+/** What is behind a failed call: the status too, where only one side fails. */
+const isOutcome = ({ key }: Difference) => /^outcome\/[^/]+\/(status|error\/)/.test(key);
+
+/** The specification's codes that say more than 999. */
+const precise = ["2", "3", "4", "5", "6", "7", "8", "11"];
+
+/** Cases in which the reference of Debian fails and Weft, like later versions of the reference, does not. */
+const inCase =
+  (plugin: string, ...names: string[]) =>
+  (difference: Difference) =>
+    difference.plugin === plugin && names.includes(difference.case.name);
+
 export const differences: readonly Rule[] = [
+  {
+    name: "error-version",
+    reason: "Errors say their cniVersion, as the specification has it; the reference leaves it out.",
+    matches: ({ key, reference, weft }) =>
+      /^outcome\/.*\/error\/cniVersion$/.test(key) && reference === "undefined" && weft !== undefined,
+  },
+  {
+    name: "error-code",
+    reason:
+      "Where the reference has the code 999 for nearly everything, Weft has the specification's: 4 for the environment, 7 for the configuration, 8 for the namespace, 11 for what may work later.",
+    matches: ({ key, reference, weft }) =>
+      /^outcome\/.*\/error\/code$/.test(key) && reference === "999" && precise.includes(weft ?? ""),
+  },
+  {
+    name: "failed-add-leaves-nothing",
+    reason:
+      "After an ADD that failed, and after DEL of what never was, everything is as it was before. The reference leaves the bridge, at times the container's interface, sysctls, a lock or the mark of the last address.",
+    matches: ({ key, failed, restored }) =>
+      (restored && !key.startsWith("outcome/")) || (failed && key.endsWith("br0/route_localnet")),
+  },
+  {
+    name: "del-of-wrong-configuration",
+    reason:
+      "DEL reads only what it needs, so that what a wrong configuration has left can be removed. The reference refuses it for a key that DEL does not use.",
+    matches: (difference) =>
+      difference.step.startsWith("DEL") &&
+      difference.restored &&
+      isOutcome(difference) &&
+      difference.weft !== "1",
+  },
+  {
+    name: "check-of-what-is-right",
+    reason:
+      "CHECK agrees to what ADD has made. That of the reference does not find routes without a next hop, port mappings of a family that the container has not, or an interface without addresses.",
+    matches: (difference) =>
+      difference.step.startsWith("CHECK") &&
+      !difference.touched &&
+      isOutcome(difference) &&
+      difference.weft !== "1",
+  },
+  {
+    name: "rules-of-nobody",
+    reason:
+      "No rule stays of a container that is gone. The reference leaves chains and rules after DEL without namespace, and after an ADD of portmap that failed.",
+    matches: ({ key, reference, weft }) =>
+      key.startsWith("host rules/") && reference === "left over" && weft === undefined,
+  },
+  {
+    name: "host-local-record",
+    reason:
+      "host-local keeps a record of each attachment beside the reference's files, by which DEL and a reboot find its addresses without reading every lease.",
+    matches: ({ key, reference }) => /^host file\/.*\/\.weft\//.test(key) && reference === undefined,
+  },
   {
     name: "veth-queue-length",
     reason:
@@ -43,5 +114,43 @@ export const differences: readonly Rule[] = [
       "The gateway's IPv6 address on the bridge is not looked for elsewhere first, so that the first container can use it at once.",
     matches: ({ key, reference, weft }) =>
       /^host address\/br0\/fd/.test(key) && weft?.replace('"nodad":true,', "") === reference,
+  },
+  {
+    name: "bridge-mac",
+    reason:
+      "A bridge has a hardware address of its own from the start. That of the reference has its first port's, and none when the last port has gone.",
+    matches: ({ key, reference, weft }) =>
+      key === "host link/br0/mac" && reference === "00:00:00:00:00:00" && weft === "of its own",
+  },
+  {
+    name: "ipam-dns",
+    reason: "What IPAM says of DNS is in the result of bridge, as in later versions of the reference.",
+    matches: ({ key, reference, weft }) =>
+      key.startsWith("outcome/bridge/result/dns") &&
+      (reference === undefined || (reference === "{}" && weft === undefined)),
+  },
+  {
+    name: "default-route-twice",
+    reason:
+      'A default route without next hop from IPAM and isDefaultGateway\'s are one route, as in later versions of the reference; 1.1.1 fails with "file exists".',
+    matches: inCase("bridge", "a default route without next hop beside isDefaultGateway"),
+  },
+  {
+    name: "gateways-of-several-subnets",
+    reason:
+      "A bridge is the gateway of several subnets of a container; the reference refuses the second of IPv4.",
+    matches: inCase("bridge", "two addresses of a family"),
+  },
+  {
+    name: "loopback-ip-version",
+    reason:
+      "Results before 1.0.0 say the family of each address, as those versions of the specification have it.",
+    matches: ({ key, reference }) =>
+      /^outcome\/loopback\/result\/ips\/\d\/version$/.test(key) && reference === undefined,
+  },
+  {
+    name: "masq-all",
+    reason: "portmap knows masqAll, as later versions of the reference do; 1.1.1 passes over it.",
+    matches: (difference) => inCase("portmap", "masqAll")(difference) && difference.key.startsWith("reach/"),
   },
 ];

@@ -6,7 +6,7 @@ import type { State } from "./snapshot.ts";
 import { echoPort, type Twin } from "./twin.ts";
 
 /** How long an answer may take. Milliseconds. */
-const patience = 250;
+const patience = 400;
 
 /**
  * What is asked of every attached container: host and outside ask it, it asks its gateway and the outside, and each other

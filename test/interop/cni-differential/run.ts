@@ -10,19 +10,19 @@ import { type State, takeSnapshot } from "./snapshot.ts";
 import { type Answer, Twin } from "./twin.ts";
 
 /** How long both sides may take to become the same: the kernel does some things behind the caller's back. */
-const patience = 3000;
+const patience = 6000;
 
 /** What a case has shown. */
 export interface Verdict {
   /** Differences that no rule allows. */
   unlisted: Difference[];
-  /** The rules that were needed. */
-  used: Set<string>;
+  /** The rules that were needed, each with one difference that it allowed. */
+  used: Map<string, string>;
 }
 
 /** Plays a case. */
 export async function runCase(given: Case, plugin: string): Promise<Verdict> {
-  const verdict: Verdict = { unlisted: [], used: new Set() };
+  const verdict: Verdict = { unlisted: [], used: new Map() };
   const made = await Promise.allSettled([
     Twin.make({ name: "reference", plugins: referencePlugins }, given),
     Twin.make({ name: "weft", plugins: ownPlugins }, given),
@@ -36,7 +36,7 @@ export async function runCase(given: Case, plugin: string): Promise<Verdict> {
       for (const difference of found) {
         const rule = differences.find(({ matches }) => matches(difference));
         if (rule === undefined) verdict.unlisted.push(difference);
-        else verdict.used.add(rule.name);
+        else verdict.used.set(rule.name, `${plugin}: ${given.name}: ${explain(difference)}`);
       }
       if (verdict.unlisted.length > 0) break;
     }
@@ -52,6 +52,11 @@ class Comparison {
   readonly #twins: readonly [Twin, Twin];
   /** Attached containers' last results, of the reference. */
   readonly #attached = new Map<Place, JsonObject>();
+  /** Weft's side before plugins have done anything. */
+  #beginning: State | undefined;
+  #added = false;
+  /** Something else than the plugins has changed something. */
+  #touched = false;
 
   constructor(given: Case, plugin: string, twins: readonly [Twin, Twin]) {
     this.#case = given;
@@ -60,15 +65,22 @@ class Comparison {
   }
 
   async step(step: Call | Change | End): Promise<Difference[]> {
+    if (!isCall(step)) this.#touched = true;
+    else this.#beginning ??= (await takeSnapshot(this.#twins[1], sysctlsOf(this.#case), true)).state;
     const answers = await Promise.all(this.#twins.map((twin) => this.#play(twin, step)));
     if (isCall(step)) this.#keepAttached(step, answers[0] ?? []);
+    // What somebody else changed before the first ADD was there before.
+    else if (!this.#added) this.#beginning = undefined;
+    const hasFailed = answers.map((each) => each.some(({ status }) => status !== 0));
+    this.#added ||= isCall(step) && step.verb === "ADD" && hasFailed.includes(false);
+    const failed = !hasFailed.includes(false);
     const deadline = performance.now() + patience;
     for (let pause = 10; ; pause *= 2) {
       const states = await Promise.all(
         this.#twins.map((twin, i) => this.#look(twin, step, answers[i] ?? [])),
       );
       const [reference, weft] = states as [State, State];
-      const found = this.#compare(describe(step), reference, weft);
+      const found = this.#compare(describe(step), failed, reference, weft);
       const isDone = found.every((difference) => differences.some(({ matches }) => matches(difference)));
       if (isDone || performance.now() > deadline) return found;
       await Bun.sleep(pause);
@@ -100,19 +112,41 @@ class Comparison {
     return state;
   }
 
-  #compare(step: string, reference: State, weft: State): Difference[] {
+  #compare(step: string, failed: boolean, reference: State, weft: State): Difference[] {
     const keys = [...new Set([...reference.keys(), ...weft.keys()])].sort();
-    return keys
-      .filter((key) => reference.get(key) !== weft.get(key))
+    const restored =
+      !this.#added && keys.every((key) => notState.test(key) || weft.get(key) === this.#beginning?.get(key));
+    const different = keys.filter((key) => reference.get(key) !== weft.get(key));
+    const lonely = different
+      .filter((key) => isLink.test(key))
+      .map((key) => key.split(" link/") as [string, string]);
+    return different
+      .filter((key) => !lonely.some(([place, link]) => isPartOf(key, place, link)))
       .map((key) => ({
         plugin: this.#plugin,
         case: this.#case,
+        touched: this.#touched,
+        failed,
+        restored,
         step,
         key,
         reference: reference.get(key),
         weft: weft.get(key),
       }));
   }
+}
+
+/** Keys that are not of what is on the host; and an empty lock stays. */
+const notState = /^(outcome|reach)\/|^host file\/.*\/lock$/;
+
+/** The key that says that there is a link. */
+const isLink = /^\S+ link\/[^/]+$/;
+
+/** True for what goes with a link that only one side has. */
+function isPartOf(key: string, place: string, link: string): boolean {
+  if (!key.startsWith(`${place} `)) return false;
+  const parts = [` link/${link}/`, ` address/${link}/`, `/conf/${link}/`, `"dev":"${link}"`];
+  return parts.some((part) => key.includes(part));
 }
 
 /** The kernel parameters that the case's configuration speaks of. */
@@ -178,7 +212,7 @@ function putResult(state: State, at: string, value: unknown): void {
 
 /** A difference in words. */
 export function explain({ step, key, reference, weft }: Difference): string {
-  return `after ${step}: ${key}: reference ${reference ?? "-"}, weft ${weft ?? "-"}`;
+  return `after ${step}: ${key}: reference ${reference ?? "nothing"}, weft ${weft ?? "nothing"}`;
 }
 
 export type { ContainerName };

@@ -119,6 +119,7 @@ function putLink(
   place: Place,
 ): void {
   const at = `link/${link.ifname}`;
+  put(at, "there");
   put(`${at}/mac`, labels.isLiteral(link.address) ? (link.address ?? "") : "of its own");
   flatten(put, at, labels.linkOf(place, link));
   for (const { local, prefixlen, ...rest } of link.addr_info ?? []) {

@@ -34,7 +34,7 @@ class Ahead {
 
 /** A test for each case, and one of the rules that allow differences. */
 export function testFamilies(families: readonly Family[], wanted: readonly Need[]): void {
-  const used = new Set<string>();
+  const used = new Map<string, string>();
   for (const family of families) {
     const kernel = family.needs.map((feature) => needs.kernel(feature));
     const test = testWith(...wanted, ...kernel);
@@ -45,7 +45,7 @@ export function testFamilies(families: readonly Family[], wanted: readonly Need[
       `${family.plugin}: %s`,
       async (_, i) => {
         const verdict = await ahead.verdict(i);
-        for (const name of verdict.used) used.add(name);
+        for (const [name, where] of verdict.used) used.set(name, where);
         expect(verdict.unlisted.map(explain)).toEqual([]);
       },
       60_000,
