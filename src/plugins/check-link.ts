@@ -26,11 +26,13 @@ export function describedInterface({ invocation }: PluginRequest, { interfaces }
   throw mismatch(`Sandbox in prevResult ${sandbox} doesn't match configured netns: ${netns}`);
 }
 
-/** The link that a result describes, of one of the kernel's kinds. */
-export function requireLink(rtnl: Rtnl, { name, mac }: ResultInterface, kind: string): Link {
+/** The link that a result describes, of one of the kernel's kinds where one is given. */
+export function requireLink(rtnl: Rtnl, { name, mac }: ResultInterface, kind?: string): Link {
   const link = rtnl.links.find(name);
   if (link === undefined) throw mismatch(`Interface name ${name} not found`);
-  if (link.kind !== kind) throw mismatch(`Interface ${name} does not have link type of ${kind}`);
+  if (kind !== undefined && link.kind !== kind) {
+    throw mismatch(`Interface ${name} does not have link type of ${kind}`);
+  }
   if (mac !== undefined && mac.toLowerCase() !== link.mac) {
     throw mismatch(`Interface ${name} Mac doesn't match: ${mac} is expected, it is ${link.mac}`);
   }

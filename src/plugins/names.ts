@@ -2,7 +2,9 @@
 export const pluginNames = [
   "bandwidth",
   "bridge",
+  "dhcp",
   "dummy",
+  "host-device",
   "host-local",
   "ipvlan",
   "loopback",
@@ -11,6 +13,7 @@ export const pluginNames = [
   "ptp",
   "sbr",
   "static",
+  "tap",
   "tuning",
   "vlan",
   "vrf",
