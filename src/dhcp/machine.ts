@@ -259,7 +259,7 @@ function givenUp(
   { lost, heard }: Selecting | Requesting,
 ): string {
   if (lost !== undefined) return `${lost.server} took the lease back${heard === "" ? "" : ` (${heard})`}`;
-  const seconds = Math.max(timeout, resendTimeout) / 1000;
+  const seconds = resendTimeout / 1000;
   return `no DHCP server gave a lease within ${seconds} s (${heard === "" ? "none answered" : heard})`;
 }
 
