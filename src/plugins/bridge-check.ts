@@ -3,7 +3,8 @@ import type { Result } from "../cni/result.ts";
 import type { Link } from "../linux/route/link.ts";
 import { Rtnl } from "../linux/route/rtnl.ts";
 import { attachmentOf } from "./attachment.ts";
-import type { BridgeConfig } from "./bridge-config.ts";
+import { type BridgeConfig, usesVlans } from "./bridge-config.ts";
+import { vlansOf } from "./bridge-vlans.ts";
 import { describedInterface, mismatch, requireLink, requirePrevResult } from "./check-link.ts";
 import { checkInterface } from "./interface-check.ts";
 import { checkIpMasq } from "./ip-masq.ts";
@@ -56,7 +57,24 @@ function checkPort(host: Rtnl, result: Result, bridgeLink: Link, inside: Link, c
     if ((link.bridgePort?.hairpin ?? false) !== config.hairpinMode) {
       throw mismatch(`Interface ${link.name} hairpin mode is not ${config.hairpinMode}`);
     }
+    if ((link.bridgePort?.isolated ?? false) !== config.portIsolation) {
+      throw mismatch(`Interface ${link.name} port isolation is not ${config.portIsolation}`);
+    }
+    checkVlans(host, link, config);
     return link;
   }
   throw mismatch(`CNI veth created for bridge ${bridgeLink.name} was not found`);
+}
+
+/** What else the port may be in is the bridge's, or the administrator's. */
+function checkVlans(host: Rtnl, { index, name }: Link, config: BridgeConfig): void {
+  if (!usesVlans(config)) return;
+  const present = host.bridgeVlans.list(index);
+  for (const { vid, vidEnd, native } of vlansOf(config)) {
+    for (let each = vid; each <= vidEnd; each++) {
+      const found = present.find((vlan) => vlan.vid <= each && each <= vlan.vidEnd);
+      if (found !== undefined && found.pvid === native && found.untagged === native) continue;
+      throw mismatch(`Interface ${name} is not ${native ? "an untagged" : "a tagged"} port of VLAN ${each}`);
+    }
+  }
 }

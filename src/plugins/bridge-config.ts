@@ -27,6 +27,8 @@ export const bridgeKeys = [
 ] as const;
 
 const highestVlan = 4094;
+/** What the kernel puts ports into where a bridge filters VLANs. */
+const defaultVlan = 1;
 
 /** What the bridge plugin is asked to do. */
 export interface BridgeConfig {
@@ -41,10 +43,13 @@ export interface BridgeConfig {
   mtu?: number;
   hairpinMode: boolean;
   promiscMode: boolean;
-  /** The VLAN of untagged frames of the port; 0 for none. */
+  /** The VLAN that the container is in, without tags; 0 for none. */
   vlan: number;
   /** The tagged VLANs of the port, rising. */
   vlanTrunk: number[];
+  /** The VLAN of untagged frames of a port, access or trunk; 0 for what the bridge gives it. */
+  nativeVlan: number;
+  /** Ports stay in the VLAN that the bridge gives them by itself. */
   preserveDefaultVlan: boolean;
   enableDad: boolean;
   disableContainerInterface: boolean;
@@ -72,9 +77,7 @@ export function parseBridgeConfig(request: PluginRequest): BridgeConfig {
     ...(mtu === undefined ? {} : { mtu }),
     hairpinMode: flag("hairpinMode"),
     promiscMode: flag("promiscMode"),
-    vlan: fields.integer("vlan", 0, highestVlan) ?? 0,
-    vlanTrunk: parseVlanTrunk(fields.objects("vlanTrunk") ?? []),
-    preserveDefaultVlan: fields.boolean("preserveDefaultVlan") ?? true,
+    ...parseVlans(fields),
     enableDad: flag("enabledad"),
     disableContainerInterface: flag("disableContainerInterface"),
     macSpoofCheck: flag("macspoofchk"),
@@ -86,12 +89,9 @@ export function parseBridgeConfig(request: PluginRequest): BridgeConfig {
 }
 
 function refuseContradictions(config: BridgeConfig, ipamType: string | undefined): void {
-  const { bridge, vlan, vlanTrunk } = config;
+  const { bridge, vlan } = config;
   if (config.hairpinMode && config.promiscMode) {
     throw invalid("cannot set hairpin mode and promiscuous mode at the same time", "Set one of them");
-  }
-  if (vlan !== 0 && vlanTrunk.length > 0) {
-    throw invalid("cannot set vlan and vlanTrunk at the same time", "A port is access or trunk");
   }
   if (vlan !== 0 && config.isGateway)
     requireConfiguredInterface(vlanInterfaceName(bridge, vlan), "bridge and vlan");
@@ -115,6 +115,25 @@ export function usesVlans({ vlan, vlanTrunk }: Pick<BridgeConfig, "vlan" | "vlan
 /** The host's own port in a VLAN, which has the gateway's address. */
 export function vlanInterfaceName(bridge: string, vlan: number): string {
   return `${bridge}.${vlan}`;
+}
+
+/**
+ * The VLANs of a port. A trunk has the VLAN `vlan` without tags; where none is given and nothing is said of the default
+ * VLAN either, that is 1, as with the reference.
+ */
+function parseVlans(
+  fields: Fields,
+): Pick<BridgeConfig, "vlan" | "vlanTrunk" | "nativeVlan" | "preserveDefaultVlan"> {
+  const vlan = fields.integer("vlan", 0, highestVlan) ?? 0;
+  const vlanTrunk = parseVlanTrunk(fields.objects("vlanTrunk") ?? []);
+  const preserve = fields.boolean("preserveDefaultVlan");
+  const needsNative = vlan === 0 && vlanTrunk.length > 0 && preserve === undefined;
+  return {
+    vlan,
+    vlanTrunk,
+    nativeVlan: needsNative && !vlanTrunk.includes(defaultVlan) ? defaultVlan : vlan,
+    preserveDefaultVlan: preserve ?? false,
+  };
 }
 
 /** Each item is a range (`minID`, `maxID`), one VLAN (`id`), or both. */

@@ -84,7 +84,8 @@ async function removeAddresses(link: LeanLink, addresses: readonly Prefix[]): Pr
   for (const address of addresses) rtnl.addresses.delete({ link: link.index, address });
 }
 
-function isInTheWay(present: Prefix, wanted: Prefix): boolean {
+/** True where an address of a bridge keeps it from having a gateway's address. */
+export function isInTheWay(present: Prefix, wanted: Prefix): boolean {
   if (present.family !== wanted.family) return false;
   if (wanted.family === 4) return true;
   // The kernel's own link-local address is none of ours.

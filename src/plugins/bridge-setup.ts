@@ -1,11 +1,11 @@
 import { CniError, cniErrorCode } from "../cni/errors.ts";
 import { randomMac } from "../lib/mac.ts";
-import { isErrno, isExists, isNotFound, isNotSupported } from "../linux/errors.ts";
+import { isExists, isNotFound } from "../linux/errors.ts";
 import type { LeanLink } from "../linux/lean/rtnl.ts";
 import { Rtnl } from "../linux/route/rtnl.ts";
-import { type BridgeConfig, usesVlans, vlanInterfaceName } from "./bridge-config.ts";
+import { type BridgeConfig, usesVlans } from "./bridge-config.ts";
+import { applyVlans, withVlanSupport } from "./bridge-vlans.ts";
 import { refuseRouterAdvertisements, tryWriteSysctl } from "./interface.ts";
-import { vethName } from "./veth.ts";
 
 /*
  * What bridges need once, or only some of them: making the bridge, VLANs, modes of ports. Apart from bridge-link.ts so
@@ -77,54 +77,4 @@ export function preparePort(port: number, config: BridgeConfig): void {
     rtnl.links.set(port, { bridgePort: { hairpin: config.hairpinMode, isolated: config.portIsolation } });
   }
   applyVlans(rtnl, port, config);
-}
-
-function applyVlans(rtnl: Rtnl, port: number, config: BridgeConfig): void {
-  if (!usesVlans(config)) return;
-  const { vlan, vlanTrunk, preserveDefaultVlan } = config;
-  withVlanSupport(() => {
-    if (!preserveDefaultVlan) {
-      for (const { vid, vidEnd } of rtnl.bridgeVlans.list(port)) {
-        rtnl.bridgeVlans.delete({ link: port, vid, vidEnd });
-      }
-    }
-    if (vlan !== 0) rtnl.bridgeVlans.add({ link: port, vid: vlan, pvid: true, untagged: true });
-    for (const vid of vlanTrunk) rtnl.bridgeVlans.add({ link: port, vid });
-  });
-}
-
-/** Makes the host's own port in the VLAN where it is not there: it has the gateway's address instead of the bridge. */
-export function ensureVlanInterface(bridgeLink: LeanLink, config: BridgeConfig): string {
-  using rtnl = new Rtnl();
-  const name = vlanInterfaceName(bridgeLink.name, config.vlan);
-  if (rtnl.links.find(name) !== undefined) return name;
-  const port = vethName(name, 1);
-  const { mtu, index: master } = bridgeLink;
-  try {
-    rtnl.links.add({ kind: "veth", name: port, up: true, master, mtu, peer: { name, mtu } });
-  } catch (error) {
-    if (isExists(error)) return name;
-    throw error;
-  }
-  refuseRouterAdvertisements(port);
-  refuseRouterAdvertisements(name);
-  applyVlans(rtnl, rtnl.links.index(port), config);
-  rtnl.links.set(name, { up: true });
-  return name;
-}
-
-function withVlanSupport(action: () => void): void {
-  try {
-    action();
-  } catch (error) {
-    if (!isNotSupported(error) && !isErrno(error, "EINVAL")) throw error;
-    throw new CniError(
-      cniErrorCode.unsupportedField,
-      `vlan: this kernel cannot filter VLANs (${error.message})`,
-      {
-        remedy: "Use a kernel with CONFIG_BRIDGE_VLAN_FILTERING, or leave out vlan and vlanTrunk",
-        cause: error,
-      },
-    );
-  }
 }

@@ -4,7 +4,13 @@ import { anyOf } from "../lib/lists.ts";
 import type { Prefix } from "../lib/prefix.ts";
 import { type LeanLink, LeanRtnl } from "../linux/lean/rtnl.ts";
 import { attachmentOf } from "./attachment.ts";
-import { type BridgeConfig, bridgeKeys, parseBridgeConfig, usesVlans, vlanInterfaceName } from "./bridge-config.ts";
+import {
+  type BridgeConfig,
+  bridgeKeys,
+  parseBridgeConfig,
+  usesVlans,
+  vlanInterfaceName,
+} from "./bridge-config.ts";
 import { gatewaysOf, setGateways } from "./bridge-gateway.ts";
 import { ensureBridge } from "./bridge-link.ts";
 import { closingLate } from "./closing.ts";
@@ -21,6 +27,7 @@ import { createVeth, deleteVeth, type Veth, waitUntilUp } from "./veth.ts";
 export const bridge: Plugin = {
   name: "bridge",
   keys: bridgeKeys,
+  parse: parseBridgeConfig,
 
   async add(request: PluginRequest): Promise<Result> {
     const config = parseBridgeConfig(request);

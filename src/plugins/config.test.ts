@@ -48,11 +48,6 @@ const bridgeMistakes: [string, JsonObject, string][] = [
   ["an MTU below zero", { mtu: -1 }, "7 mtu: -1 is not a whole number from 68 to 65535"],
   ["an MTU that no link takes", { mtu: 60 }, "7 mtu: 60 is not a whole number from 68 to 65535"],
   ["a VLAN out of range", { vlan: 5000 }, "7 vlan: 5000"],
-  [
-    "vlan and vlanTrunk",
-    { vlan: 5, vlanTrunk: [{ id: 6 }] },
-    "7 cannot set vlan and vlanTrunk at the same time",
-  ],
   ["half a trunk range", { vlanTrunk: [{ minID: 5 }] }, "7 vlanTrunk[0].maxID: is missing"],
   [
     "a trunk range backwards",
@@ -98,7 +93,8 @@ test("bridge's defaults, and what follows from other keys", () => {
     promiscMode: false,
     vlan: 0,
     vlanTrunk: [],
-    preserveDefaultVlan: true,
+    nativeVlan: 0,
+    preserveDefaultVlan: false,
     enableDad: false,
     disableContainerInterface: false,
     macSpoofCheck: false,

@@ -37,6 +37,7 @@ export interface PtpConfig {
 export const ptp: Plugin = {
   name: "ptp",
   keys: ["ipMasq", "ipMasqBackend", "mtu"],
+  parse: parsePtpConfig,
 
   async add(request: PluginRequest): Promise<Result> {
     const config = parsePtpConfig(request);
@@ -47,12 +48,14 @@ export const ptp: Plugin = {
   },
 
   async del(request: PluginRequest): Promise<void> {
-    const { ipamType, ipMasq } = parsePtpConfig(request);
+    // No other key is looked at: what was added before somebody made a mistake in them can still be removed.
+    const { ipamType, fields } = request.config;
+    const ipMasq = fields.boolean("ipMasq") ?? false;
     await closingLate(async (open) => {
       if (ipMasq) await removeIpMasq(open, request, await knownAddresses(request));
       using netns = tryOpenNetns(request.invocation.netns);
       await deleteVeth(netns, request);
-      await delegateDel(ipamType, request);
+      if (ipamType !== undefined) await delegateDel(ipamType, request);
     });
   },
 
