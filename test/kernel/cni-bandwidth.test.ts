@@ -3,44 +3,14 @@ import { expect } from "bun:test";
 import { join } from "node:path";
 import type { JsonObject } from "../../src/cni/fields.ts";
 import { needs, testWith } from "../lib/needs.ts";
-import { type Answer, addressOf, CniHost, ownPlugins, referencePlugins } from "./cni-fixture.ts";
-import { transfer } from "./cni-traffic.ts";
-import type { Namespace } from "./services-fixture.ts";
+import { attach, bandwidthOf, both, burst, interfacesOf, portOf, rate } from "./cni-bandwidth-fixture.ts";
+import { type Answer, CniHost, ownPlugins, referencePlugins } from "./cni-fixture.ts";
 
 const wanted = [needs.root, needs.kernel("ifb"), needs.command("tc", "iproute2")];
 const test = testWith(...wanted);
 const reference = needs.file(join(referencePlugins, "bandwidth"), "containernetworking-plugins");
 const referenceTest = testWith(...wanted, reference);
 
-/** 8 Mbit/s: 1 MB takes a second. */
-const rate = 8_000_000;
-const burst = 80_000;
-const both = { ingressRate: rate, ingressBurst: burst, egressRate: rate, egressBurst: burst };
-const payload = 1_000_000;
-
-const bandwidthOf = (more: JsonObject = {}, name = "net"): JsonObject => ({
-  cniVersion: "1.0.0",
-  name,
-  type: "bandwidth",
-  ...more,
-});
-
-/** A container on the bridge, then the plugin. */
-async function attach(
-  host: CniHost,
-  container: Namespace,
-  more: JsonObject,
-  call: { plugins?: string; ifname?: string } = {},
-): Promise<{ first: Answer; added: Answer; config: JsonObject }> {
-  const { ifname = "eth0" } = call;
-  const first = await host.succeed("ADD", container, host.config(), { ifname });
-  const config = { ...bandwidthOf(more), prevResult: first.json };
-  return { first, added: await host.succeed("ADD", container, config, call), config };
-}
-
-const interfacesOf = ({ json }: Answer) =>
-  json.interfaces as { name: string; mac: string; sandbox?: string }[];
-const portOf = (answer: Answer) => interfacesOf(answer)[1]?.name as string;
 const ifbs = (host: CniHost) => host.node.kernel.rtnl.links.list({ kind: "ifb" }).map(({ name }) => name);
 const qdiscs = (host: CniHost, link: string) =>
   host.node.kernel.rtnl.tc.qdiscs(link).map(({ kind, parent }) => `${kind} ${parent}`);
@@ -50,88 +20,6 @@ function tc(host: CniHost, ...args: string[]): string {
   if (!success) throw new Error(`tc ${args.join(" ")}: ${stderr}`);
   return stdout.toString();
 }
-
-interface Scene {
-  host: CniHost;
-  container: Namespace;
-  answer: Answer;
-}
-
-/** Seconds that 1 MB takes from the peer to the container or back. */
-async function seconds(
-  { host, container, answer }: Scene,
-  peer: "outside" | "node",
-  direction: "in" | "out",
-  family: 4 | 6,
-): Promise<number> {
-  const own = { namespace: container, address: addressOf(answer, family) };
-  const addresses = {
-    outside: { 4: "192.0.2.2", 6: "2001:db8::2" },
-    node: { 4: "10.77.0.1", 6: "fd77::1" },
-  };
-  const other = { namespace: host[peer], address: addresses[peer][family] };
-  const milliseconds = direction === "in" ? transfer(other, own, payload) : transfer(own, other, payload);
-  return (await milliseconds) / 1000;
-}
-
-const cases: [string, JsonObject, Record<"outside" | "node", Record<"in" | "out", "limited" | "free">>][] = [
-  [
-    "both directions",
-    both,
-    { outside: { in: "limited", out: "limited" }, node: { in: "limited", out: "limited" } },
-  ],
-  [
-    "ingress alone",
-    { ingressRate: rate, ingressBurst: burst },
-    { outside: { in: "limited", out: "free" }, node: { in: "limited", out: "free" } },
-  ],
-  [
-    "egress alone, from the runtime",
-    { runtimeConfig: { bandwidth: { egressRate: rate, egressBurst: burst } } },
-    { outside: { in: "free", out: "limited" }, node: { in: "free", out: "limited" } },
-  ],
-  [
-    "unshaped subnets",
-    { ...both, unshapedSubnets: ["192.0.2.0/24", "2001:db8::/64"] },
-    { outside: { in: "free", out: "free" }, node: { in: "limited", out: "limited" } },
-  ],
-  [
-    "shaped subnets",
-    { ...both, shapedSubnets: ["192.0.2.2/32", "2001:db8::2/128"] },
-    { outside: { in: "limited", out: "limited" }, node: { in: "free", out: "free" } },
-  ],
-];
-test.each(cases)(
-  "%s",
-  async (_, limits, expected) => {
-    using host = new CniHost();
-    const container = host.container();
-    host.outside.route("10.77.0.0/24", "192.0.2.1");
-    host.outside.route("fd77::/64", "2001:db8::1");
-    const { first } = await attach(host, container, limits);
-    const scene = { host, container, answer: first };
-    for (const peer of ["outside", "node"] as const) {
-      for (const direction of ["in", "out"] as const) {
-        for (const family of [4, 6] as const) {
-          const isLimited = expected[peer][direction] === "limited";
-          // What is slow is tried once for each peer and direction.
-          if (isLimited && family !== slowFamily[peer][direction]) continue;
-          const time = await seconds(scene, peer, direction, family);
-          // Unlimited it takes hundredths of a second.
-          const seen = time > 0.7 ? "limited" : time < 0.6 ? "free" : "neither";
-          expect({ peer, direction, family, seen }).toEqual({
-            peer,
-            direction,
-            family,
-            seen: expected[peer][direction],
-          });
-        }
-      }
-    }
-  },
-  30_000,
-);
-const slowFamily = { outside: { in: 4, out: 6 }, node: { in: 6, out: 4 } };
 
 test("the result has the ifb behind what was there, and says nothing else new", async () => {
   using host = new CniHost();

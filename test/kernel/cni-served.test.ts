@@ -4,4 +4,5 @@ import { serveAll } from "./cni-fixture.ts";
 serveAll();
 await import("./cni-bridge.test.ts");
 await import("./cni-portmap.test.ts");
+await import("./cni-bandwidth.test.ts");
 await import("../interop/cni-reference.test.ts");
