@@ -26,6 +26,7 @@ const plugins: Readonly<Record<PluginName, () => Plugin | Promise<Plugin>>> = {
   tap: async () => (await import("./tap.ts")).tap,
   dhcp: async () => (await import("./dhcp.ts")).dhcp,
   dummy: async () => (await import("./dummy.ts")).dummy,
+  firewall: async () => (await import("./firewall.ts")).firewall,
   ipvlan: async () => (await import("./ipvlan.ts")).ipvlan,
   macvlan: async () => (await import("./macvlan.ts")).macvlan,
   vlan: async () => (await import("./vlan.ts")).vlan,

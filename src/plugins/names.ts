@@ -4,6 +4,7 @@ export const pluginNames = [
   "bridge",
   "dhcp",
   "dummy",
+  "firewall",
   "host-device",
   "host-local",
   "ipvlan",
