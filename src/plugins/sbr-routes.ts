@@ -44,14 +44,16 @@ export function routeBySource(sources: Sources & { undo: Undo[] }): void {
   const used = tablesInUse(rtnl);
   for (const ip of ips) {
     const table = takeTable(used);
+    undo.push(() => flush(rtnl, table, link));
     addRule(rtnl, ip.address.ip, table, undo);
     const gateway = gatewayOf(ip, sources.gateways);
-    if (gateway !== undefined) {
-      const dst = Prefix.default(ip.address.family);
-      addRoute(rtnl, { dst, gateway, oif: link, table }, undo);
-    }
+    const dst = Prefix.default(ip.address.family);
     // The gateways are reached by what is still in the main table.
-    for (const route of inMain) if (belongsTo(route, ip, ips)) addRoute(rtnl, copyOf(route, table), undo);
+    if (gateway !== undefined) rtnl.routes.replace({ dst, gateway, oif: link, table });
+    for (const route of inMain) {
+      const isOverruled = route.dst.length === 0 && sources.gateways.some((each) => each === gateway);
+      if (belongsTo(route, ip, ips) && !isOverruled) rtnl.routes.replace(copyOf(route, table));
+    }
   }
   if (addSourceHints) for (const { address } of ips) addHint(rtnl, link, address, undo);
   const leaving = inMain.filter((route) => leaves(route, addSourceHints));
@@ -105,10 +107,8 @@ function copyOf(route: Route, table: number): NewRoute {
   return { ...rest, ...hop, table, onlink: flags.includes("onlink") };
 }
 
-/** Adds a route, or takes the place of the one to the same prefix. */
-function addRoute(rtnl: Rtnl, route: NewRoute, undo: Undo[]): void {
-  rtnl.routes.replace(route);
-  undo.push(() => rtnl.routes.delete(route));
+function flush(rtnl: Rtnl, table: number, link: number): void {
+  for (const route of rtnl.routes.list({ table, oif: link })) rtnl.routes.delete(copyOf(route, table));
 }
 
 function removeRoute(rtnl: Rtnl, route: Route, undo: Undo[]): void {
