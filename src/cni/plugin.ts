@@ -70,6 +70,11 @@ export interface Plugin {
    * others delegate to: they get the other's whole configuration.
    */
   readonly keys?: readonly string[];
+  /**
+   * Reads the configuration as `add` does: throws what `add` would refuse and warns of what it would warn of, but changes
+   * nothing. For those who explain a configuration before any container has it.
+   */
+  parse?(request: PluginRequest): unknown;
   add(request: PluginRequest): Result | Promise<Result>;
   del(request: PluginRequest): void | Promise<void>;
   check(request: PluginRequest): void | Promise<void>;

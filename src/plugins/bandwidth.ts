@@ -20,6 +20,7 @@ import { type Undo, withUndo } from "./undo.ts";
 export const bandwidth: Plugin = {
   name: "bandwidth",
   keys: bandwidthKeys,
+  parse: parseBandwidthConfig,
 
   async add(request: PluginRequest): Promise<Result> {
     const config = parseBandwidthConfig(request);

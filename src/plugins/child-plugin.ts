@@ -55,6 +55,11 @@ export function childPlugin(traits: ChildTraits): Plugin {
     name: kind,
     keys,
 
+    parse(request: PluginRequest): ChildConfig {
+      requireAddresses(request, traits);
+      return parse(request);
+    },
+
     async add(request: PluginRequest): Promise<Result> {
       const config = parse(request);
       requireAddresses(request, traits);

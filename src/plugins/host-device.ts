@@ -28,6 +28,11 @@ export const hostDevice: Plugin = {
   name: "host-device",
   keys: hostDeviceKeys,
 
+  parse({ config: { fields } }: PluginRequest): HostDeviceConfig {
+    parseDataDir(fields);
+    return parseHostDevice(fields);
+  },
+
   async add(request: PluginRequest): Promise<Result> {
     const config = parseHostDevice(request.config.fields);
     return await withUndo(request, async (undo) => {

@@ -46,13 +46,10 @@ export interface HostLocalConfig {
 /** Gives out addresses of this host's own ranges and remembers them in files; the reference's, taken over as is. */
 export const hostLocal: Plugin = {
   name: "host-local",
+  parse: parseWithWarnings,
+
   async add(request: PluginRequest): Promise<Result> {
-    const config = parseHostLocal(request);
-    const ipam = request.config.fields.object("ipam");
-    for (const sentence of ipam === undefined ? [] : unknownIpamKeys(ipam)) request.warn(sentence);
-    for (const { gateway, subnet } of config.rangeSets.flat()) {
-      if (!subnet.contains(gateway)) request.warn(`ipam: gateway ${gateway} is outside of ${subnet}`);
-    }
+    const config = parseWithWarnings(request);
     const dns = config.resolvConf === undefined ? {} : readResolvConf(config.resolvConf);
     const store = new FileLeaseStore(config.network, config.dataDir);
     const holder = { netns: request.invocation.netns, boot: thisBoot() };
@@ -259,6 +256,16 @@ function exhausted(set: RangeSet, code: number, store: LeaseStore): CniError {
   return new CniError(code, `no IP addresses available in range set: ${formatRangeSet(set)}${where}`, {
     remedy: "Remove containers or widen the range",
   });
+}
+
+function parseWithWarnings(request: PluginRequest): HostLocalConfig {
+  const config = parseHostLocal(request);
+  const ipam = request.config.fields.object("ipam");
+  for (const sentence of ipam === undefined ? [] : unknownIpamKeys(ipam)) request.warn(sentence);
+  for (const { gateway, subnet } of config.rangeSets.flat()) {
+    if (!subnet.contains(gateway)) request.warn(`ipam: gateway ${gateway} is outside of ${subnet}`);
+  }
+  return config;
 }
 
 /** Reads configuration, capability arguments and CNI_ARGS. Throws {@link InvalidInput} or a CniError of code 7. */

@@ -29,6 +29,7 @@ export interface SbrConfig {
 export const sbr: Plugin = {
   name: "sbr",
   keys,
+  parse: ({ config }) => parseSbr(config.fields),
 
   async add(request: PluginRequest): Promise<Result> {
     const config = parseSbr(request.config.fields);

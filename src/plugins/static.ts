@@ -30,13 +30,10 @@ export interface StaticConfig {
 /** Gives out the addresses that stand in the configuration or come from the runtime. It remembers nothing. */
 export const staticIpam: Plugin = {
   name: "static",
+  parse: parseWithWarnings,
 
   add(request: PluginRequest): Result {
-    const { addresses, routes, dns, idleGateways } = parseStatic(request);
-    for (const sentence of unknownIpamKeys(request.config)) request.warn(sentence);
-    for (const gateway of idleGateways) {
-      request.warn(`CNI_ARGS GATEWAY: ${gateway} is in the prefix of no address under IP; it is ignored`);
-    }
+    const { addresses, routes, dns } = parseWithWarnings(request);
     return { ...emptyResult(), ips: addresses, routes, dns };
   },
 
@@ -62,6 +59,15 @@ export const staticIpam: Plugin = {
     parseStatic(request);
   },
 };
+
+function parseWithWarnings(request: PluginRequest): StaticConfig {
+  const config = parseStatic(request);
+  for (const sentence of unknownIpamKeys(request.config)) request.warn(sentence);
+  for (const gateway of config.idleGateways) {
+    request.warn(`CNI_ARGS GATEWAY: ${gateway} is in the prefix of no address under IP; it is ignored`);
+  }
+  return config;
+}
 
 function unknownIpamKeys({ fields }: NetworkConfig): string[] {
   const ipam = fields.object("ipam");

@@ -41,6 +41,7 @@ export interface TapConfig {
 export const tap: Plugin = {
   name: "tap",
   keys,
+  parse: parseTap,
 
   async add(request: PluginRequest): Promise<Result> {
     const config = parseTap(request);

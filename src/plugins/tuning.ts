@@ -20,6 +20,7 @@ const allowlistPath = "/etc/cni/tuning/allowlist.conf";
 export const tuning: Plugin = {
   name: "tuning",
   keys: tuningKeys,
+  parse: parseTuning,
 
   async add(request: PluginRequest): Promise<Result> {
     const prevResult = requirePrevResult(request);

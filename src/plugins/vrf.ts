@@ -25,6 +25,7 @@ interface VrfConfig {
 export const vrf: Plugin = {
   name: "vrf",
   keys: ["vrfname", "table"],
+  parse: parseVrfConfig,
 
   async add(request: PluginRequest): Promise<Result> {
     const config = parseVrfConfig(request);
