@@ -256,7 +256,10 @@ export class DhcpDaemon {
     const log = this.#logOf(record);
     held.record = { ...record, ended: reason };
     this.#save(held.record);
-    log.error("lease lost, setting the interface down", { cause: reason, address: String(record.lease.address) });
+    log.error("lease lost, setting the interface down", {
+      cause: reason,
+      address: String(record.lease.address),
+    });
     try {
       withContainer(record, (ref) => setLinkUp(ref, record.link, false));
     } catch (error) {
@@ -347,7 +350,11 @@ function answer({ lease }: LeaseRecord, config: DhcpConfig): JsonObject {
 
 function leaseFields({ lease }: LeaseRecord): Record<string, unknown> {
   const { address, server, expiry } = lease;
-  return { address: String(address), server: String(server), until: Number.isFinite(expiry) ? new Date(expiry).toISOString() : "for ever" };
+  return {
+    address: String(address),
+    server: String(server),
+    until: Number.isFinite(expiry) ? new Date(expiry).toISOString() : "for ever",
+  };
 }
 
 function noLease(reason: string): CniError {

@@ -35,6 +35,9 @@ const defaultRequested = [
   optionCode.domainNameServer,
   optionCode.domainName,
   optionCode.domainSearch,
+  // Some servers tell other times than the customary ones only to who asks for them.
+  optionCode.renewalTime,
+  optionCode.rebindingTime,
 ];
 
 /** The client says these itself. */

@@ -3,7 +3,7 @@
  *
  *     lan 10.99.0.1 (the server) eth0 -- eth1 host -- br0, or a macvlan of eth1 -- containers
  */
-import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join as path } from "node:path";
 import type { JsonObject } from "../../src/cni/fields.ts";
 import { type Answer, CniHost } from "../kernel/cni-fixture.ts";
@@ -31,8 +31,15 @@ class Process implements Disposable {
   /** Waits until it says something, so many times. */
   async said(text: string | RegExp, count = 1, patience = 20_000): Promise<void> {
     const pattern = typeof text === "string" ? text : new RegExp(text, "g");
-    const found = () => (typeof pattern === "string" ? this.log.split(pattern).length - 1 : (this.log.match(pattern) ?? []).length);
-    await until(() => found() >= count, () => `${text} ${count} times in: ${this.log}`, patience);
+    const found = () =>
+      typeof pattern === "string"
+        ? this.log.split(pattern).length - 1
+        : (this.log.match(pattern) ?? []).length;
+    await until(
+      () => found() >= count,
+      () => `${text} ${count} times in: ${this.log}`,
+      patience,
+    );
   }
 
   async end(signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
@@ -89,7 +96,15 @@ export class DhcpScene implements Disposable {
 
   /** Starts Weft's daemon; resolves once it answers. */
   async daemon(...options: string[]): Promise<Process> {
-    const made = this.#spawn(this.host.node, [path(root, "dist/weft"), "dhcp", "daemon", "--socketpath", this.socket, "--verbose", ...options]);
+    const made = this.#spawn(this.host.node, [
+      path(root, "dist/weft"),
+      "dhcp",
+      "daemon",
+      "--socketpath",
+      this.socket,
+      "--verbose",
+      ...options,
+    ]);
     await made.said("answering");
     return made;
   }
@@ -100,7 +115,12 @@ export class DhcpScene implements Disposable {
     const config = {
       Dhcp4: {
         "interfaces-config": { interfaces: ["eth0"], "dhcp-socket-type": "raw" },
-        "lease-database": { type: "memfile", persist: true, name: path(this.dir, "kea-leases.csv"), "lfc-interval": 0 },
+        "lease-database": {
+          type: "memfile",
+          persist: true,
+          name: path(this.dir, "kea-leases.csv"),
+          "lfc-interval": 0,
+        },
         "valid-lifetime": seconds,
         subnet4: [
           {
@@ -139,9 +159,14 @@ export class DhcpScene implements Disposable {
     return leases;
   }
 
-  /** For a Kea that comes back without its leases. */
-  forgetKeaLeases(): void {
-    rmSync(path(this.dir, "kea-leases.csv"), { force: true });
+  /** For a Kea that comes back believing that somebody else has all addresses that are in use. */
+  giveKeaLeasesAway(): void {
+    const file = path(this.dir, "kea-leases.csv");
+    const id = [...Buffer.from("\0somebody else")]
+      .map((byte) => byte.toString(16).padStart(2, "0"))
+      .join(":");
+    const text = readFileSync(file, "utf8");
+    writeFileSync(file, text.replace(/^([0-9.]+),[^,]*,[^,]*,/gm, `$1,02:00:00:00:00:77,${id},`));
   }
 
   /** Starts dnsmasq as a DHCP server only. */
@@ -153,6 +178,7 @@ export class DhcpScene implements Disposable {
       "--port=0",
       "--interface=eth0",
       "--dhcp-authoritative",
+      "--no-ping",
       "--log-dhcp",
       "--log-facility=-",
       "--user=root",
@@ -166,19 +192,42 @@ export class DhcpScene implements Disposable {
     return made;
   }
 
+  forgetDnsmasqLeases(): void {
+    rmSync(path(this.dir, "dnsmasq.leases"), { force: true });
+  }
+
   /** dnsmasq's leases: addresses by client id. */
   dnsmasqLeases(): string[] {
     const file = path(this.dir, "dnsmasq.leases");
-    return existsSync(file) ? readFileSync(file, "utf8").trim().split("\n").filter((line) => line !== "") : [];
+    return existsSync(file)
+      ? readFileSync(file, "utf8")
+          .trim()
+          .split("\n")
+          .filter((line) => line !== "")
+      : [];
   }
 
   /** A bridge configuration with addresses by DHCP; the bridge has the host's link to the network. */
   bridged(ipam: JsonObject = {}, more: JsonObject = {}): JsonObject {
-    return { cniVersion: "1.1.0", name: "net", type: "bridge", bridge: "br0", ipam: this.ipam(ipam), ...more };
+    return {
+      cniVersion: "1.1.0",
+      name: "net",
+      type: "bridge",
+      bridge: "br0",
+      ipam: this.ipam(ipam),
+      ...more,
+    };
   }
 
   macvlan(ipam: JsonObject = {}, more: JsonObject = {}): JsonObject {
-    return { cniVersion: "1.1.0", name: "net", type: "macvlan", master: "eth1", ipam: this.ipam(ipam), ...more };
+    return {
+      cniVersion: "1.1.0",
+      name: "net",
+      type: "macvlan",
+      master: "eth1",
+      ipam: this.ipam(ipam),
+      ...more,
+    };
   }
 
   ipam(more: JsonObject = {}): JsonObject {
@@ -190,6 +239,14 @@ export class DhcpScene implements Disposable {
     const { links } = this.host.node.kernel.rtnl;
     links.add({ kind: "bridge", name: "br0", up: true });
     links.set("eth1", { master: "br0" });
+  }
+
+  /** Makes the daemon, while it is away, believe that it is time to ask for more time. */
+  renewSoon(): void {
+    for (const name of readdirSync(this.stateDir).filter((each) => each.endsWith(".json"))) {
+      const file = path(this.stateDir, name);
+      writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, "utf8")), renewal: Date.now() }));
+    }
   }
 
   /** What the daemon remembers. */
