@@ -16,7 +16,7 @@ import { ensureBridge } from "./bridge-link.ts";
 import { closingLate } from "./closing.ts";
 import { delegateCheck, delegateDel, delegateGc, delegateStatus } from "./delegate.ts";
 import { beKnown, configureInterface, describeLink, enableForwarding } from "./interface.ts";
-import { addIpMasq, collectIpMasq, removeIpMasq } from "./ip-masq.ts";
+import { addIpMasq, collectIpMasq, removeIpMasq, requireIpMasq } from "./ip-masq.ts";
 import { addIpam, knownAddresses, needsLink } from "./ipam.ts";
 import { requireMtuFor } from "./link-keys.ts";
 import { type OpenNetns, openNetns, tryOpenNetns } from "./netns.ts";
@@ -87,6 +87,7 @@ export const bridge: Plugin = {
     const config = parseBridgeConfig(request);
     const { requireBridgeReady } = await import("./bridge-status.ts");
     requireBridgeReady(request, config);
+    if (config.ipMasq) await requireIpMasq(request, config.ipMasqBackend);
     if (request.config.ipamType !== undefined) await delegateStatus(request.config.ipamType, request);
   },
 };

@@ -6,11 +6,12 @@ import type { JsonObject } from "../cni/fields.ts";
 import { parseNetworkConfig } from "../cni/netconf.ts";
 import type { PluginRequest } from "../cni/plugin.ts";
 import { formatResult, parseResult } from "../cni/result.ts";
+import { Ip } from "../lib/ip.ts";
 import { commentOf, isOfNetwork } from "./attachment.ts";
 import { parseBridgeConfig } from "./bridge-config.ts";
 import { gatewaysOf } from "./bridge-gateway.ts";
 import { parseHostLocal, parseResolvConf } from "./host-local.ts";
-import { containerAddresses, parsePortmapConfig } from "./portmap-config.ts";
+import { containerAddresses, type PortMapping, parsePortmapConfig } from "./portmap-config.ts";
 import { elementsFor, groupOf, keysFor } from "./portmap-elements.ts";
 
 function request(raw: JsonObject, args = ""): PluginRequest {
@@ -280,8 +281,12 @@ const prevResult = {
 
 test("portmap takes the first address of each family that is the container's", () => {
   const { config } = request({ prevResult });
-  expect(containerAddresses(config, "eth0").map(String)).toEqual(["10.1.0.5/16", "fd00::5/64"]);
-  expect(containerAddresses(request({}).config, "eth0")).toEqual([]);
+  const mapping = { protocol: 6, hostPort: 80, containerPort: 80 };
+  const addresses = (mappings: PortMapping[]) => containerAddresses(config, "eth0", mappings).map(String);
+  expect(addresses([mapping])).toEqual(["10.1.0.5/16", "fd00::5/64"]);
+  expect(addresses([{ ...mapping, hostIp: Ip.parse("::") }])).toEqual(["fd00::5/64"]);
+  expect(addresses([])).toEqual([]);
+  expect(containerAddresses(request({}).config, "eth0", [mapping])).toEqual([]);
 });
 
 test("portmap: keys and data of the elements", () => {
@@ -297,7 +302,7 @@ test("portmap: keys and data of the elements", () => {
   };
   const { config } = request(raw);
   const portmap = parsePortmapConfig(request(raw));
-  const elements = elementsFor(portmap, containerAddresses(config, "eth0"), "c");
+  const elements = elementsFor(portmap, containerAddresses(config, "eth0", portmap.mappings), "c");
   const shown = elements.map(({ set, key, data }) =>
     [set, key.toHex(), typeof data === "string" ? data : data.toHex()].join(" "),
   );

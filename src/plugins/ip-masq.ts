@@ -55,9 +55,9 @@ export async function removeIpMasq(
   request: PluginRequest,
   ips: readonly Ip[] | undefined,
 ): Promise<void> {
-  await removeMasquerade(open, attachmentOf(request), ips);
   const nft = new LeanNft(tableName);
   open.push(nft);
+  await removeMasquerade(open, nft, attachmentOf(request), ips);
   const chain = iptablesChain(request.config.name, request.invocation.containerId);
   if (placesOf(nft, "nat", chain).length === 0) return;
   const { removeIptablesMasquerade } = await import("./masquerade-iptables.ts");
@@ -90,4 +90,11 @@ export async function collectIpMasq(request: GcRequest): Promise<void> {
   await collectMasquerade(name, request.valid);
   const { collectIptablesMasquerade } = await import("./masquerade-iptables.ts");
   await collectIptablesMasquerade(request, name, request.valid);
+}
+
+/** For STATUS: throws a {@link CniError} of code 50 where the host lacks what the backend needs. */
+export async function requireIpMasq(request: PluginRequest, backend: IpMasqBackend): Promise<void> {
+  if (backend !== "iptables") return;
+  const { requireIptables } = await import("./iptables.ts");
+  requireIptables(request);
 }

@@ -33,8 +33,7 @@ export async function ensureParts(iptables: Iptables, parts: IptablesParts): Pro
     if (!isRefusal(error)) throw error;
   }
   for (let i = 1; ; i++) {
-    const missing: IptablesPart[] = [];
-    for (const part of [...shared, ...own]) if (!(await isThere(iptables, table, part))) missing.push(part);
+    const missing = await missingParts(iptables, table, [...shared, ...own]);
     if (missing.length === 0) return;
     try {
       await iptables.restore(table, missing.map(addition));
@@ -44,6 +43,24 @@ export async function ensureParts(iptables: Iptables, parts: IptablesParts): Pro
       if (!isRefusal(error) || i === tries) throw error;
     }
   }
+}
+
+async function missingParts(
+  iptables: Iptables,
+  table: IptablesTable,
+  parts: readonly IptablesPart[],
+): Promise<IptablesPart[]> {
+  const missing: IptablesPart[] = [];
+  const newChains = new Set<string>();
+  for (const part of parts) {
+    // A chain that is not there has no rules. (The old ip6tables takes rules for equal whose matches differ.)
+    const isMissing =
+      part.kind === "rule" && newChains.has(part.chain) ? true : !(await isThere(iptables, table, part));
+    if (!isMissing) continue;
+    missing.push(part);
+    if (part.kind === "chain") newChains.add(part.name);
+  }
+  return missing;
 }
 
 function check(part: IptablesPart): string[] {
@@ -73,18 +90,21 @@ export interface OwnChain {
   entry: string;
 }
 
-/** Removes containers' chains, with the rules that jump to them. What is not there is fine. */
-export async function removeChains(iptables: Iptables, chains: readonly OwnChain[]): Promise<void> {
-  for (const { table, chain, entry } of chains) {
-    await removeRepeatedly(iptables, table, async () => {
-      const isOwn = (await iptables.rules(table, chain)) !== undefined;
-      const jump = new RegExp(`-[jg] ${chain}(?: |$)`);
-      const lines = ((await iptables.rules(table, entry)) ?? [])
-        .filter((rule) => jump.test(rule))
-        .map(deletion);
-      return isOwn ? [...lines, `-F ${chain}`, `-X ${chain}`] : lines;
-    });
-  }
+/**
+ * Removes a container's chain with the rules that jump to it, and returns the rules that it had. What is not there is
+ * fine.
+ */
+export async function removeChain(iptables: Iptables, { table, chain, entry }: OwnChain): Promise<string[]> {
+  const jump = new RegExp(`-[jg] ${chain}(?: |$)`);
+  let removed: string[] = [];
+  await removeRepeatedly(iptables, table, async () => {
+    const rules = await iptables.rules(table, chain);
+    if (rules === undefined) return [];
+    removed = rules;
+    const entries = (await iptables.rules(table, entry)) ?? [];
+    return [...entries.filter((rule) => jump.test(rule)).map(deletion), `-F ${chain}`, `-X ${chain}`];
+  });
+  return removed;
 }
 
 /** Removes the rules of a chain that a condition is true for, of their `-A` lines. */

@@ -44,6 +44,29 @@ export function isRefusal(error: unknown): error is IptablesError {
   return error instanceof IptablesError && refusals.includes(error.exitStatus ?? -1);
 }
 
+function pathOf({ env }: IptablesCaller): string {
+  return env.PATH === undefined || env.PATH === "" ? sbin : `${env.PATH}:${sbin}`;
+}
+
+/** True where the host has iptables. */
+export function hasIptables(caller: IptablesCaller): boolean {
+  return Bun.which("iptables-restore", { PATH: pathOf(caller) }) !== null;
+}
+
+/** For STATUS: throws a {@link CniError} of code 50 where the host has no iptables. */
+export function requireIptables(caller: IptablesCaller): void {
+  if (!hasIptables(caller)) throw notInstalled("iptables-restore", cniErrorCode.pluginNotAvailable);
+}
+
+function notInstalled(program: string, cniCode: number): IptablesError {
+  return new IptablesError(
+    undefined,
+    cniCode,
+    `${program} is not installed on this host`,
+    'Install iptables, or set the backend to "nftables", which needs no program',
+  );
+}
+
 interface Outcome {
   status: number;
   stdout: string;
@@ -98,17 +121,12 @@ export class Iptables {
       const file = Bun.which(name, { PATH: path });
       if (file !== null) return file;
     }
-    throw new IptablesError(
-      undefined,
-      cniErrorCode.internal,
-      `${this.#program(suffix)} is not installed on this host`,
-      'Install iptables, or set the backend to "nftables", which needs no program',
-    );
+    throw notInstalled(this.#program(suffix), cniErrorCode.internal);
   }
 
   async #run(suffix: string, words: readonly string[], stdin = ""): Promise<Outcome> {
     const { env, signal } = this.#caller;
-    const path = env.PATH === undefined || env.PATH === "" ? sbin : `${env.PATH}:${sbin}`;
+    const path = pathOf(this.#caller);
     const file = this.#find(suffix, path);
     signal?.throwIfAborted();
     const child = Bun.spawn([file, ...words], {

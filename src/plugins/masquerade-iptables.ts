@@ -12,8 +12,7 @@ import {
   type IptablesParts,
   iptablesWith,
   isThere,
-  type OwnChain,
-  removeChains,
+  removeChain,
 } from "./iptables-rules.ts";
 import { tableName } from "./masquerade-names.ts";
 
@@ -72,14 +71,10 @@ export async function addIptablesMasquerade(
 /** Takes back what {@link addIptablesMasquerade}, or the reference, did for a container. */
 export async function removeIptablesMasquerade(request: PluginRequest): Promise<void> {
   const { network, containerId } = ownerOf(request);
-  await removeFrom(request, [iptablesChain(network, containerId)]);
-}
-
-async function removeFrom(caller: IptablesCaller, names: readonly string[]): Promise<void> {
+  const chain = iptablesChain(network, containerId);
   using nft = new LeanNft(tableName);
-  for (const chain of names) {
-    const own: OwnChain = { table, chain, entry };
-    for (const iptables of iptablesWith(nft, caller, table, chain)) await removeChains(iptables, [own]);
+  for (const iptables of iptablesWith(nft, request, table, chain)) {
+    await removeChain(iptables, { table, chain, entry });
   }
 }
 
@@ -112,10 +107,8 @@ export async function collectIptablesMasquerade(
   using nft = new LeanNft(tableName);
   for (const iptables of iptablesWith(nft, caller, table, entry)) {
     const rules = (await iptables.rules(table, entry)) ?? [];
-    const gone = goneContainers(rules, network, valid);
-    await removeChains(
-      iptables,
-      gone.map((chain) => ({ table, chain, entry })),
-    );
+    for (const chain of goneContainers(rules, network, valid)) {
+      await removeChain(iptables, { table, chain, entry });
+    }
   }
 }

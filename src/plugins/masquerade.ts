@@ -57,10 +57,11 @@ function presentAmong(nft: LeanNft, keys: readonly LeanKey[]): LeanKey[] {
  */
 export async function removeMasquerade(
   open: Disposable[],
+  nft: LeanNft,
   attachment: Attachment,
   ips: readonly Ip[] | undefined,
 ): Promise<void> {
-  if (ips !== undefined && !removeElements(open, attachment, ips)) return;
+  if (ips !== undefined && !removeElements(nft, attachment, ips)) return;
   const { sweepMasquerade } = await import("./masquerade-table.ts");
   const comment = commentOf(attachment);
   sweepMasquerade(open, (element) => element.comment === comment);
@@ -70,9 +71,7 @@ export async function removeMasquerade(
  * Removes the attachment's own elements. True where a chain may be unused now, also because a DEL before was killed
  * in the middle.
  */
-function removeElements(open: Disposable[], attachment: Attachment, ips: readonly Ip[]): boolean {
-  const nft = new LeanNft(tableName);
-  open.push(nft);
+function removeElements(nft: LeanNft, attachment: Attachment, ips: readonly Ip[]): boolean {
   const comment = commentOf(attachment);
   const own: LeanKey[] = [];
   const chains = new Set<string>();

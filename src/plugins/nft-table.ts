@@ -24,6 +24,8 @@ export interface Territory {
   isMap: (name: string) => boolean;
   /** How the names begin of the chains that are only there for elements that lead to them. */
   chains: readonly string[];
+  /** A set whose elements are nobody's, but there for some of those chains. */
+  derived?: { set: string; isNeeded: (key: string, used: ReadonlySet<string>) => boolean };
 }
 
 /**
@@ -57,6 +59,7 @@ function removal(
   const used = new Set<string>();
   let left = 0;
   for (const set of sets) {
+    if (set.name === territory.derived?.set) continue;
     const isOwn = territory.isMap(set.name);
     const gone: Element[] = [];
     for (const element of set.elements ?? []) {
@@ -75,6 +78,12 @@ function removal(
   for (const { name } of chains) {
     if (territory.chains.some((start) => name.startsWith(start)) && !used.has(name))
       transaction.delete({ kind: "chain", name });
+  }
+  const { derived } = territory;
+  for (const set of sets) {
+    if (derived === undefined || set.name !== derived.set) continue;
+    const gone = (set.elements ?? []).filter(({ key }) => !derived.isNeeded(String(key), used));
+    transaction.deleteElements(set, gone);
   }
   return transaction;
 }

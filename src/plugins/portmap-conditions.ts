@@ -1,9 +1,8 @@
 import { InvalidInput } from "../lib/errors.ts";
 import { Prefix } from "../lib/prefix.ts";
-import { ipOf, is, isNot, meta, type Selector, type Statement } from "../linux/nftables/expr.ts";
 
 /** How the conditions are written: words of iptables or of nft. */
-const selectors: Readonly<Record<string, "saddr" | "daddr" | "iifname">> = {
+const selectors: Readonly<Record<string, Condition["what"]>> = {
   "-s": "saddr",
   "--source": "saddr",
   "--src": "saddr",
@@ -17,14 +16,22 @@ const selectors: Readonly<Record<string, "saddr" | "daddr" | "iifname">> = {
   iifname: "iifname",
 };
 
+/** What a packet has to be, or not to be where `negated`. */
+export interface Condition {
+  what: "saddr" | "daddr" | "iifname";
+  /** A prefix, or the name of an interface, perhaps with "*" at its end. */
+  value: string;
+  negated: boolean;
+}
+
 /**
- * The conditions of conditionsV4 or conditionsV6 as statements of a rule: source, destination and incoming interface,
- * each perhaps negated, in the words of iptables (`"!", "-d", "192.0.2.0/24"`) or of nft (`"ip", "daddr", "!=",
- * "192.0.2.0/24"`). Throws {@link InvalidInput} for anything else.
+ * The conditions of conditionsV4 or conditionsV6: source, destination and incoming interface, each perhaps negated, in
+ * the words of iptables (`"!", "-d", "192.0.2.0/24"`) or of nft (`"ip", "daddr", "!=", "192.0.2.0/24"`). Throws
+ * {@link InvalidInput} for anything else.
  */
-export function parseConditions(words: readonly string[], family: 4 | 6): Statement[] {
+export function parseConditions(words: readonly string[], family: 4 | 6): Condition[] {
   const field = `conditionsV${family}`;
-  const statements: Statement[] = [];
+  const conditions: Condition[] = [];
   for (let i = 0; i < words.length; ) {
     let negated = false;
     const accept = (...candidates: string[]) => {
@@ -35,37 +42,26 @@ export function parseConditions(words: readonly string[], family: 4 | 6): Statem
     if (accept("!")) negated = true;
     accept("ip", "ip6", "meta");
     const word = words[i++] ?? "";
-    const name = Object.hasOwn(selectors, word) ? selectors[word] : undefined;
-    if (name === undefined) {
+    const what = Object.hasOwn(selectors, word) ? selectors[word] : undefined;
+    if (what === undefined) {
       throw new InvalidInput(field, word, "is no condition that is understood here", {
         remedy:
-          "Use -s, -d and -i with an optional ! before, or saddr, daddr and iifname with an optional != behind",
+          'Use -s, -d and -i with an optional ! before, or saddr, daddr and iifname with an optional != behind; backend "iptables" knows all of iptables\' own',
       });
     }
     if (accept("!", "!=")) negated = true;
     else accept("==");
     const value = words[i++];
     if (value === undefined) throw new InvalidInput(field, word, "has no value behind it");
-    statements.push(condition(name, value, negated, family, field));
+    conditions.push({ what, value: canonical(what, value, family, field), negated });
   }
-  return statements;
+  return conditions;
 }
 
-function condition(
-  name: "saddr" | "daddr" | "iifname",
-  value: string,
-  negated: boolean,
-  family: 4 | 6,
-  field: string,
-): Statement {
-  const compare = negated ? isNot : is;
+function canonical(what: Condition["what"], value: string, family: 4 | 6, field: string): string {
   // iptables ends a pattern of names with "+", nft with "*".
-  if (name === "iifname")
-    return compare(meta.iifname, value.endsWith("+") ? `${value.slice(0, -1)}*` : value);
-  const prefix = value.includes("/")
-    ? Prefix.parse(value, field)
-    : Prefix.parse(`${value}/${family === 4 ? 32 : 128}`, field);
+  if (what === "iifname") return value.endsWith("+") ? `${value.slice(0, -1)}*` : value;
+  const prefix = Prefix.parse(value.includes("/") ? value : `${value}/${family === 4 ? 32 : 128}`, field);
   if (prefix.family !== family) throw new InvalidInput(field, value, `is not of IPv${family}`);
-  const selector: Selector = ipOf(family)[name];
-  return compare(selector, String(prefix.masked()));
+  return String(prefix.masked());
 }

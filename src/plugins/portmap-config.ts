@@ -5,6 +5,8 @@ import { InvalidInput } from "../lib/errors.ts";
 import type { Ip } from "../lib/ip.ts";
 import type { Prefix } from "../lib/prefix.ts";
 import { didYouMean } from "../lib/suggest.ts";
+import { requireChainName } from "./iptables-names.ts";
+import { parseConditions } from "./portmap-conditions.ts";
 
 /** The keys of a portmap configuration. */
 export const portmapKeys = [
@@ -18,20 +20,29 @@ export const portmapKeys = [
 ] as const;
 
 /** Transport protocols by their IP protocol numbers. */
-const protocols = { tcp: 6, udp: 17, sctp: 132 } as const;
+export const protocols = { tcp: 6, udp: 17, sctp: 132 } as const;
 export const udp = protocols.udp;
+
+/** What a protocol of a mapping is called. */
+export function protocolName(number: number): keyof typeof protocols {
+  return number === protocols.udp ? "udp" : number === protocols.sctp ? "sctp" : "tcp";
+}
 
 /** The reference's: Kubernetes itself uses 14 and 15. */
 const defaultMarkBit = 13;
 
-/** A port of the host that leads to a port of the container. */
-export interface PortMapping {
+/** A port of the host. */
+export interface HostPort {
   /** The IP protocol's number. */
   protocol: number;
   hostPort: number;
-  containerPort: number;
   /** Only at this address of the host. The unspecified address means all of its family. */
   hostIp?: Ip;
+}
+
+/** A port of the host that leads to a port of the container. */
+export interface PortMapping extends HostPort {
+  containerPort: number;
 }
 
 /** What the portmap plugin is asked to do. */
@@ -44,37 +55,71 @@ export interface PortmapConfig {
   /** The bit of the packet mark that says so. */
   markBit: number;
   conditions: Readonly<Record<4 | 6, readonly string[]>>;
+  backend: "nftables" | "iptables";
+  /** A chain of iptables that sets the mark, in place of the plugin's own. */
+  setMarkChain?: string;
 }
 
 /** Reads a portmap configuration. Throws {@link InvalidInput} or a {@link CniError} that names the key. */
 export function parsePortmapConfig({ config: { fields } }: PluginRequest): PortmapConfig {
-  refuseUnsupported(fields);
+  const conditions = { 4: fields.strings("conditionsV4") ?? [], 6: fields.strings("conditionsV6") ?? [] };
+  const setMarkChain = parseSetMarkChain(fields);
   return {
     mappings: parseMappings(fields.object("runtimeConfig")?.objects("portMappings") ?? []),
     snat: fields.boolean("snat") ?? true,
     masqAll: fields.boolean("masqAll") ?? false,
     markBit: fields.integer("markMasqBit", 0, 31) ?? defaultMarkBit,
-    conditions: { 4: fields.strings("conditionsV4") ?? [], 6: fields.strings("conditionsV6") ?? [] },
+    conditions,
+    backend: parseBackend(fields, conditions, setMarkChain),
+    ...(setMarkChain === undefined ? {} : { setMarkChain }),
   };
 }
 
-function refuseUnsupported(fields: Fields): void {
+function parseSetMarkChain(fields: Fields): string | undefined {
   const chain = fields.string("externalSetMarkChain");
-  if (chain !== undefined) {
-    const problem =
-      fields.get("markMasqBit") === undefined
-        ? `externalSetMarkChain: "${chain}" is not supported`
-        : "Cannot specify externalSetMarkChain and markMasqBit";
-    throw new CniError(cniErrorCode.unsupportedField, problem, {
-      remedy: "It names a chain of iptables; ports are mapped by nftables. Leave it out",
+  if (chain === undefined) return undefined;
+  if (fields.get("markMasqBit") !== undefined) {
+    throw new CniError(cniErrorCode.unsupportedField, "Cannot specify externalSetMarkChain and markMasqBit", {
+      remedy: "The other chain has a mark of its own: leave markMasqBit out",
     });
   }
-  const backend = fields.string("backend");
-  if (backend !== undefined && backend !== "" && backend !== "nftables") {
+  return requireChainName(chain, "externalSetMarkChain");
+}
+
+/**
+ * nftables where nothing says otherwise. What only iptables can do, as a chain of it or one of its many matches, asks
+ * for iptables as well as the key does.
+ */
+function parseBackend(
+  fields: Fields,
+  conditions: PortmapConfig["conditions"],
+  setMarkChain: string | undefined,
+): PortmapConfig["backend"] {
+  const backend = fields.string("backend") || undefined;
+  if (backend === "iptables") return backend;
+  if (backend !== undefined && backend !== "nftables") {
     throw new CniError(cniErrorCode.unsupportedField, `backend: "${backend}" is not supported`, {
-      remedy: 'Leave the key out or set it to "nftables"',
+      remedy: 'Leave the key out, or set it to "nftables" or "iptables"',
     });
   }
+  if (setMarkChain !== undefined) {
+    if (backend === undefined) return "iptables";
+    throw new CniError(
+      cniErrorCode.unsupportedField,
+      `externalSetMarkChain: "${setMarkChain}" is not supported by backend "nftables"`,
+      { remedy: 'It names a chain of iptables: set the backend to "iptables", or leave the chain out' },
+    );
+  }
+  for (const family of [4, 6] as const) {
+    try {
+      parseConditions(conditions[family], family);
+    } catch (error) {
+      const isOfIptables = conditions[family].some((word) => word.startsWith("-"));
+      if (backend === undefined && isOfIptables) return "iptables";
+      throw error;
+    }
+  }
+  return "nftables";
 }
 
 function parseMappings(items: Fields[]): PortMapping[] {
@@ -119,11 +164,14 @@ function parseMapping(item: Fields): PortMapping {
 }
 
 /**
- * The container's addresses by prevResult, one of each family: those of interface `ifname` in a sandbox, or of no named
- * interface.
+ * The container's addresses by prevResult that a mapping concerns, one of each family: those of interface `ifname` in a
+ * sandbox, or of no named interface.
  */
-export function containerAddresses(config: NetworkConfig, ifname: string): Prefix[] {
-  const { prevResult } = config;
+export function containerAddresses(
+  { prevResult }: NetworkConfig,
+  ifname: string,
+  mappings: readonly PortMapping[],
+): Prefix[] {
   const found: Prefix[] = [];
   for (const { address, interface: index } of prevResult?.ips ?? []) {
     if (found.some(({ family }) => family === address.family)) continue;
@@ -131,10 +179,10 @@ export function containerAddresses(config: NetworkConfig, ifname: string): Prefi
     if (described !== undefined && (described.name !== ifname || described.sandbox === undefined)) continue;
     found.push(address);
   }
-  return found;
+  return found.filter(({ family }) => mappings.some((mapping) => isOfFamily(mapping, family)));
 }
 
 /** True where the mapping concerns containers' addresses of this family. */
-export function isOfFamily({ hostIp }: PortMapping, family: 4 | 6): boolean {
+export function isOfFamily({ hostIp }: HostPort, family: 4 | 6): boolean {
   return hostIp === undefined || hostIp.family === family;
 }

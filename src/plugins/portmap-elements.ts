@@ -45,6 +45,11 @@ export function snatMapName(family: 4 | 6, byAddress: boolean, { suffix }: Portm
   return `portmap-snat${byAddress ? "-ip" : ""}${family}${suffix}`;
 }
 
+/** The map of mappings whose port a later container has; see portmap-waiting.ts. */
+export function waitingMapName(family: 4 | 6, { suffix }: PortmapGroup): string {
+  return `portmap-waiting${family}${suffix}`;
+}
+
 /** The chain that marks connections from a network. nft's names cannot have colons. */
 export function snatChainName(network: Prefix, markBit: number): string {
   return `portmap-snat-${String(network).replaceAll(":", "_")}-${markBit}`;

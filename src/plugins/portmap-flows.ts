@@ -2,18 +2,19 @@ import { Conntrack } from "../linux/conntrack/conntrack.ts";
 import type { FlowFilter } from "../linux/conntrack/model.ts";
 import { isNotPermitted, isNotSupported } from "../linux/errors.ts";
 import { Rtnl } from "../linux/route/rtnl.ts";
-import { isOfFamily, type PortmapConfig, udp } from "./portmap-config.ts";
+import { type HostPort, isOfFamily, udp } from "./portmap-config.ts";
 
 /**
  * Makes the kernel forget the UDP flows to the mapped ports of this host's own addresses, so that their next packet is
  * looked at anew. A kernel that does not show its connections is no reason to fail.
  */
-export function forgetUdpFlows({ mappings }: PortmapConfig): void {
+export function forgetUdpFlows(ports: readonly HostPort[]): void {
+  const mappings = ports.filter(({ protocol }) => protocol === udp);
+  if (mappings.length === 0) return;
   using rtnl = new Rtnl();
   const own = rtnl.addresses.list().map(({ address }) => address.ip);
   const filters: FlowFilter[] = [];
   for (const mapping of mappings) {
-    if (mapping.protocol !== udp) continue;
     const { hostIp, hostPort: destinationPort } = mapping;
     const at = hostIp === undefined || hostIp.isUnspecified() ? own : [hostIp];
     for (const destination of at) {

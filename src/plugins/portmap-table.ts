@@ -1,3 +1,4 @@
+import { Ip } from "../lib/ip.ts";
 import type { Prefix } from "../lib/prefix.ts";
 import {
   dnat,
@@ -13,6 +14,7 @@ import {
   masquerade,
   meta,
   rule,
+  type Selector,
   type Statement,
   setBits,
   th,
@@ -20,8 +22,8 @@ import {
 } from "../linux/nftables/expr.ts";
 import { type Chain, type Element, Nftables, type NftMap, Transaction } from "../linux/nftables/index.ts";
 import { sweep, table } from "./nft-table.ts";
-import { parseConditions } from "./portmap-conditions.ts";
-import type { PortmapConfig } from "./portmap-config.ts";
+import { type Condition, parseConditions } from "./portmap-conditions.ts";
+import { type HostPort, type PortmapConfig, protocols } from "./portmap-config.ts";
 import {
   dnatMapName,
   groupOf,
@@ -49,7 +51,8 @@ function addressType(family: 4 | 6): "ipv4_addr" | "ipv6_addr" {
   return family === 4 ? "ipv4_addr" : "ipv6_addr";
 }
 
-function dnatMap(family: 4 | 6, byAddress: boolean, group: PortmapGroup): NftMap {
+/** The map for mappings of a family. */
+export function dnatMap(family: 4 | 6, byAddress: boolean, group: PortmapGroup): NftMap {
   return {
     kind: "map",
     name: dnatMapName(family, byAddress, group),
@@ -58,7 +61,8 @@ function dnatMap(family: 4 | 6, byAddress: boolean, group: PortmapGroup): NftMap
   };
 }
 
-function snatMap(family: 4 | 6, byAddress: boolean, group: PortmapGroup): NftMap {
+/** The map of what to do before the address is changed. */
+export function snatMap(family: 4 | 6, byAddress: boolean, group: PortmapGroup): NftMap {
   return {
     kind: "map",
     name: snatMapName(family, byAddress, group),
@@ -117,7 +121,7 @@ function addDispatch(transaction: Transaction, config: PortmapConfig, group: Por
   setChain(transaction, { kind: "chain", name: main }, rules);
   const entry = families.map((family) => [
     is(meta.nfproto, family === 4 ? "ipv4" : "ipv6"),
-    ...parseConditions(config.conditions[family], family),
+    ...parseConditions(config.conditions[family], family).map((each) => statementOf(each, family)),
     // Only what is meant for this host: ports of other hosts are none of ours.
     is(fib(["daddr"], "type"), "local"),
     jump(main),
@@ -125,6 +129,11 @@ function addDispatch(transaction: Transaction, config: PortmapConfig, group: Por
   for (const hook of ["prerouting", "output"] as const) {
     setChain(transaction, baseChain(`portmap-${hook}${group.suffix}`, hook, dstnat, "nat"), entry);
   }
+}
+
+function statementOf({ what, value, negated }: Condition, family: 4 | 6): Statement {
+  const selector: Selector = what === "iifname" ? meta.iifname : ipOf(family)[what];
+  return negated ? isNot(selector, value) : is(selector, value);
 }
 
 /** With route_localnet, neighbours could reach what listens at 127.0.0.1 alone (CVE-2020-8558). */
@@ -149,7 +158,32 @@ function addSnat(transaction: Transaction, network: Prefix, markBit: number): vo
   ]);
 }
 
-/** Removes the elements that a condition is true for, and what nothing needs any more; see {@link sweep}. */
-export function sweepPortmap(open: Disposable[], isGone: (element: Element) => boolean): void {
-  sweep(open, { isMap: (name) => name.startsWith("portmap"), chains: ["portmap-snat-"] }, isGone);
+/**
+ * Removes the mappings that a condition is true for, of their comments, and what nothing needs any more; see
+ * {@link sweep}. Returns their ports.
+ */
+export function sweepPortmap(open: Disposable[], isGone: (comment: string) => boolean): HostPort[] {
+  const ports = new Map<string, HostPort>();
+  sweep(
+    open,
+    { isMap: (name) => name.startsWith("portmap"), chains: ["portmap-snat-"] },
+    ({ key, comment = "" }) => {
+      if (!isGone(comment)) return false;
+      ports.set(String(key), hostPortOf(key));
+      return true;
+    },
+  );
+  return [...ports.values()];
+}
+
+/** The port of a map's key, which is [address .] protocol . port, with more behind it for one that waits. */
+function hostPortOf(key: Element["key"]): HostPort {
+  const fields = Array.isArray(key) ? [...key] : [key];
+  const address = Object.hasOwn(protocols, String(fields[0])) ? undefined : fields.shift();
+  const [protocol, hostPort] = fields;
+  return {
+    protocol: protocols[String(protocol) as keyof typeof protocols],
+    hostPort: Number(hostPort),
+    ...(address === undefined ? {} : { hostIp: Ip.parse(String(address)) }),
+  };
 }

@@ -158,7 +158,7 @@ test("UDP is mapped, and flows that were there before are looked at anew", async
   before.close();
 });
 
-test("traffic that is not for this host passes by", async () => {
+test("a host port does not catch traffic that is not for this host", async () => {
   using host = new CniHost();
   const far = new Namespace("far");
   try {
@@ -264,6 +264,104 @@ test("the latest container has a port; DEL of an earlier one does not take it aw
   expect(await host.outside.ask("192.0.2.1", 8080)).toStartWith("green ");
   await green.call("DEL");
   expect(await host.outside.ask("192.0.2.1", 8080)).toBe("refused");
+  expect(host.node.kernel.nft.tables()).toEqual([]);
+});
+
+const shared: [string, Mapping, JsonObject][] = [
+  ["TCP", web, {}],
+  ["TCP without snat", web, { snat: false }],
+  ["TCP for all sources", web, { masqAll: true }],
+  ["at one address", { ...web, hostIP: "192.0.2.1" }, {}],
+  ["at all addresses of a family", { ...web, hostIP: "0.0.0.0" }, {}],
+  ["with conditions", web, { conditionsV4: ["-d", "192.0.2.0/24"] }],
+];
+test.each(shared)(
+  "a port that a later container took goes back to the earlier one: %s",
+  async (_, mapping, more) => {
+    for (const list of [{}, { runtimeConfig: {} }]) {
+      using host = new CniHost();
+      const blue = await Mapped.make(host, "blue", [mapping, { ...mapping, hostPort: 8081 }], more);
+      const before = host.state();
+      const green = await Mapped.make(host, "green", [mapping], more);
+      const red = await Mapped.make(host, "red", [mapping], more);
+      expect(await host.outside.ask("192.0.2.1", 8080)).toStartWith("red ");
+      expect(await host.outside.ask("192.0.2.1", 8081)).toStartWith("blue ");
+      await green.call("DEL", list);
+      await host.succeed("DEL", green.container, host.config());
+      expect(await host.outside.ask("192.0.2.1", 8080)).toStartWith("red ");
+      await red.call("DEL", list);
+      await host.succeed("DEL", red.container, host.config());
+      expect(await host.outside.ask("192.0.2.1", 8080)).toStartWith("blue ");
+      expect(host.state()).toBe(before);
+      await blue.call("DEL", list);
+      expect(host.node.kernel.nft.tables()).toEqual([]);
+    }
+  },
+);
+
+test("who takes a port says so, CHECK of the other tells who has it, and an ADD done once more takes it anew", async () => {
+  using host = new CniHost();
+  const blue = await Mapped.make(host, "blue", [web]);
+  const green = host.container();
+  const { json: prevResult } = await host.succeed("ADD", green, host.config());
+  const config = { ...blue.config, prevResult };
+  const { stderr } = await host.succeed("ADD", green, config);
+  expect(stderr).toContain(`host port 8080/tcp belonged to net/${blue.container.name}/eth0`);
+  const check = await host.call("CHECK", blue.container, { ...blue.config, prevResult: blue.bridge.json });
+  expect(check.json.msg).toContain(`the port belongs to net/${green.name}/eth0 now`);
+  await host.succeed("CHECK", green, config);
+  await blue.call("ADD");
+  await blue.call("ADD");
+  expect(await host.outside.ask("192.0.2.1", 8080)).toStartWith("blue ");
+  await host.succeed("DEL", green, config);
+  expect(await host.outside.ask("192.0.2.1", 8080)).toStartWith("blue ");
+  await blue.call("DEL");
+  expect(host.node.kernel.nft.tables()).toEqual([]);
+});
+
+test("GC gives ports back, and forgets UDP flows to containers that are gone", async () => {
+  using host = new CniHost();
+  const mapping = { hostPort: 5353, containerPort: 80, protocol: "udp" };
+  const blue = await Mapped.make(host, "blue", [mapping], { cniVersion: "1.1.0" });
+  const green = await Mapped.make(host, "green", [mapping], { cniVersion: "1.1.0" });
+  const client = await host.outside.udp("192.0.2.1", 5353);
+  expect(await client.ask()).toStartWith("green ");
+  const keep = (containers: Namespace[]) => ({
+    "cni.dev/valid-attachments": containers.map(({ name }) => ({ containerID: name, ifname: "eth0" })),
+    runtimeConfig: {},
+  });
+  await green.call("GC", keep([blue.container]));
+  expect(await client.ask()).toStartWith("blue ");
+  await green.call("GC", keep([]));
+  expect(unanswered).toContain(await client.ask(300));
+  client.close();
+  expect(host.node.kernel.nft.tables()).toEqual([]);
+});
+
+test("DEL forgets UDP flows also where the runtime no longer says the ports", async () => {
+  using host = new CniHost();
+  const mapping = { hostPort: 5353, containerPort: 80, protocol: "udp" };
+  const blue = await Mapped.make(host, "blue", [mapping]);
+  const client = await host.outside.udp("192.0.2.1", 5353);
+  expect(await client.ask()).toStartWith("blue ");
+  await blue.call("DEL", { runtimeConfig: {} });
+  expect(unanswered).toContain(await client.ask(300));
+  client.close();
+});
+
+test("a mapping at one IPv6 address of the host is at no other", async () => {
+  using host = new CniHost();
+  await Mapped.make(host, "one", [
+    { ...web, hostIP: "2001:db8::1" },
+    { ...web, hostPort: 8081, hostIP: "::" },
+  ]);
+  expect(await host.outside.ask("2001:db8::1", 8080)).toStartWith("one ");
+  expect(await host.outside.ask("192.0.2.1", 8080)).toBe("refused");
+  expect(await host.outside.ask("2001:db8::1", 8081)).toStartWith("one ");
+  expect(await host.outside.ask("192.0.2.1", 8081)).toBe("refused");
+  host.node.kernel.rtnl.addresses.add({ link: "eth0", address: "2001:db8::9/64", flags: ["nodad"] });
+  expect(await host.outside.ask("2001:db8::9", 8080)).toBe("refused");
+  expect(await host.outside.ask("2001:db8::9", 8081)).toStartWith("one ");
 });
 
 test("without mappings the result passes through and nothing is made", async () => {
@@ -329,17 +427,34 @@ test.each(mistakes)(
 
 const refusals: [string, JsonObject, number, RegExp][] = [
   ["no prevResult", { prevResult: undefined }, 7, /must be called as chained plugin/],
-  ["a chain of iptables", { externalSetMarkChain: "KUBE-MARK-MASQ" }, 2, /externalSetMarkChain/],
+  [
+    "a chain of iptables with nftables",
+    { externalSetMarkChain: "KUBE-MARK-MASQ", backend: "nftables" },
+    2,
+    /externalSetMarkChain: "KUBE-MARK-MASQ" is not supported by backend "nftables"/,
+  ],
+  ["a name that no chain has", { externalSetMarkChain: "-j DROP" }, 7, /cannot be the name of a chain/],
   [
     "both",
     { externalSetMarkChain: "X", markMasqBit: 3 },
     2,
     /Cannot specify externalSetMarkChain and markMasqBit/,
   ],
-  ["another backend", { backend: "iptables" }, 2, /backend: "iptables" is not supported/],
+  ["another backend", { backend: "ipchains" }, 2, /backend: "ipchains" is not supported/],
   ["a bit that is none", { markMasqBit: 32 }, 7, /markMasqBit: 32 is not a whole number from 0 to 31/],
-  ["an unknown condition", { conditionsV4: ["-m", "foo"] }, 7, /conditionsV4: "-m" is no condition/],
-  ["a condition of the other family", { conditionsV4: ["-d", "fd00::/8"] }, 7, /is not of IPv4/],
+  [
+    "an unknown condition",
+    { conditionsV4: ["-m", "foo"], backend: "nftables" },
+    7,
+    /conditionsV4: "-m" is no condition/,
+  ],
+  [
+    "a condition that is neither's",
+    { conditionsV4: ["foo", "bar"] },
+    7,
+    /conditionsV4: "foo" is no condition/,
+  ],
+  ["a condition of the other family", { conditionsV4: ["ip", "daddr", "fd00::/8"] }, 7, /is not of IPv4/],
 ];
 test.each(refusals)("%s is refused", async (_, more, code, message) => {
   using host = new CniHost();

@@ -1,0 +1,321 @@
+/**
+ * The plugins' iptables backends, with either of the host's iptables: the same rules as the reference makes, and each
+ * removes what the other made. See cni-fixture.ts for the picture.
+ */
+import { expect } from "bun:test";
+import { chmodSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { join as path } from "node:path";
+import type { JsonObject } from "../../src/cni/fields.ts";
+import { needs, testWith } from "../lib/needs.ts";
+import { type Call, CniHost, referencePlugins } from "./cni-fixture.ts";
+import type { Namespace } from "./services-fixture.ts";
+
+const reference = needs.file(path(referencePlugins, "firewall"), "containernetworking-plugins");
+const test = testWith(needs.root, reference, needs.file("/usr/sbin/xtables-legacy-multi", "iptables"));
+
+const variants = ["nft", "legacy"] as const;
+type Variant = (typeof variants)[number];
+
+/** A host whose `iptables` is one of the two. */
+class IptablesHost extends CniHost {
+  readonly variant: Variant;
+  readonly bin: string;
+
+  constructor(variant: Variant) {
+    super();
+    this.variant = variant;
+    this.bin = path(this.dir, "bin");
+    mkdirSync(this.bin);
+    for (const program of ["iptables", "ip6tables"]) {
+      for (const suffix of ["", "-save", "-restore"]) {
+        symlinkSync(`/usr/sbin/xtables-${variant}-multi`, path(this.bin, `${program}${suffix}`));
+      }
+    }
+  }
+
+  override start(command: string, container: Namespace | undefined, config: unknown, call: Call = {}) {
+    const env = { PATH: `${this.bin}:${process.env.PATH}`, ...call.env };
+    return super.start(command, container, config, { ...call, env });
+  }
+
+  /** The rules of a table in both families, without what differs between hosts. */
+  rules(...containers: Namespace[]): string[] {
+    return ["iptables", "ip6tables"].flatMap((program) =>
+      ["nat", "filter"].flatMap((table) => {
+        const command = [`${program}-${this.variant}`, "-t", table, "-S"];
+        const { stdout } = this.node.in(() => Bun.spawnSync(command));
+        return stdout
+          .toString()
+          .split("\n")
+          .filter((line) => line !== "" && !line.startsWith("-P "))
+          .map((line) => `${program} ${table} ${line}`)
+          .map((line) =>
+            containers.reduce((text, { name }, i) => text.replaceAll(name, `CONTAINER${i}`), line),
+          )
+          .map((line) => line.replace(/CNI-(DN-)?[0-9a-f]{20,}/g, "CNI-$1HASH"));
+      }),
+    );
+  }
+}
+
+const web = { hostPort: 8080, containerPort: 80, protocol: "tcp" };
+
+/** A plugin behind bridge, or bridge itself, and what is asked of it. */
+interface Case {
+  type: "bridge" | "portmap" | "firewall";
+  more: JsonObject;
+  bridge?: JsonObject;
+}
+
+const cases: [string, Case][] = [
+  ["ipMasq of bridge", { type: "bridge", more: { ipMasq: true } }],
+  ["portmap", { type: "portmap", more: { runtimeConfig: { portMappings: [web] } } }],
+  [
+    "portmap of many ports",
+    {
+      type: "portmap",
+      more: {
+        markMasqBit: 20,
+        runtimeConfig: {
+          portMappings: [
+            ...Array.from({ length: 17 }, (_, i) => ({ ...web, hostPort: 9000 + i })),
+            { ...web, protocol: "udp" },
+            { ...web, hostPort: 8081, hostIP: "192.0.2.1" },
+            { ...web, hostPort: 8082, hostIP: "2001:db8::1" },
+            { ...web, hostPort: 8083, hostIP: "0.0.0.0" },
+          ],
+        },
+      },
+    },
+  ],
+  [
+    "portmap without snat, with conditions",
+    {
+      type: "portmap",
+      more: {
+        snat: false,
+        conditionsV4: ["!", "-d", "198.51.100.0/24"],
+        conditionsV6: ["-i", "eth0"],
+        runtimeConfig: { portMappings: [web] },
+      },
+    },
+  ],
+  ["firewall", { type: "firewall", more: {} }],
+  [
+    "firewall with a chain of the administrator's",
+    { type: "firewall", more: { iptablesAdminChainName: "MINE" } },
+  ],
+  ["firewall with same-bridge", { type: "firewall", more: { ingressPolicy: "same-bridge" } }],
+];
+
+/** The container on the bridge, and the configuration of the plugin in question. */
+async function prepare(
+  host: IptablesHost,
+  { type, more }: Case,
+): Promise<{ container: Namespace; config: JsonObject }> {
+  const container = host.container();
+  if (type === "bridge") return { container, config: host.config(more) };
+  const { json: prevResult } = await host.succeed("ADD", container, host.config({}));
+  return { container, config: { cniVersion: "1.0.0", name: "net", type, prevResult, ...more } };
+}
+
+/** Our configuration asks for what is the reference's default. */
+function ours(config: JsonObject): JsonObject {
+  return config.type === "bridge"
+    ? { ...config, ipMasqBackend: "iptables" }
+    : { ...config, backend: "iptables" };
+}
+
+const theirs = (config: JsonObject): JsonObject =>
+  config.type === "firewall" ? { ...config, backend: "iptables" } : config;
+
+for (const variant of variants) {
+  for (const [name, which] of cases) {
+    test(`${name} by ${variant}: the reference's rules, and each removes what the other made`, async () => {
+      using host = new IptablesHost(variant);
+      using twin = new IptablesHost(variant);
+      const mine = await prepare(host, which);
+      const other = await prepare(twin, which);
+      const call = { plugins: referencePlugins };
+      await host.succeed("ADD", mine.container, ours(mine.config));
+      await twin.succeed("ADD", other.container, theirs(other.config), call);
+      const sorted = (each: IptablesHost, container: Namespace) => each.rules(container).sort();
+      const made = sorted(host, mine.container);
+      expect(made.length).toBeGreaterThan(3);
+      // Where the old ip6tables is asked whether it has a rule, it takes one for another port for the same; the
+      // reference, which asks before each, then leaves out all but the first of several ports.
+      const mapsAll = made.filter((line) => / 90(0\d|1[0-6]) -j DNAT/.test(line));
+      expect(mapsAll).toHaveLength(name === "portmap of many ports" ? 34 : 0);
+      const isAsked = (line: string) =>
+        !(mapsAll.length > 0 && variant === "legacy" && line.startsWith("ip6"));
+      expect(made.filter(isAsked)).toEqual(sorted(twin, other.container).filter(isAsked));
+      // Each finds in order what the other made.
+      if (which.type !== "bridge") {
+        await host.succeed("CHECK", mine.container, ours(mine.config));
+        if (mapsAll.length === 0) await twin.succeed("CHECK", other.container, ours(other.config));
+      }
+      // With two families the reference's portmap looks for IPv4's rules in ip6tables, too.
+      if (which.type === "firewall") await host.succeed("CHECK", mine.container, theirs(mine.config), call);
+      // An ADD done once more adds nothing, save for the firewall's two rules, which are alike for all.
+      if (which.type === "portmap") {
+        await host.succeed("ADD", mine.container, ours(mine.config));
+        expect(sorted(host, mine.container)).toEqual(made);
+      }
+      // A DEL without backend: the folder of plugins was replaced while the container was running.
+      await host.succeed("DEL", mine.container, theirs(mine.config), call);
+      await twin.succeed("DEL", other.container, other.config);
+      const left = sorted(host, mine.container);
+      expect(sorted(twin, other.container)).toEqual(left);
+      expect(left.filter((line) => line.includes("HASH") || line.includes("10.77.0.2"))).toEqual([]);
+      // Nothing but what all share is left of our own either, and once more is no error.
+      const { config, container } = mine.config.type === "bridge" ? mine : await prepare(host, which);
+      await host.succeed("ADD", container, ours(config));
+      await host.succeed("DEL", container, ours(config));
+      expect(sorted(host, mine.container)).toEqual(left);
+      await host.succeed("DEL", container, ours(config));
+    }, 30_000);
+  }
+
+  test(`packets by ${variant}: masqueraded, mapped, and not when the container is gone`, async () => {
+    using host = new IptablesHost(variant);
+    const masquerading = host.config({ ipMasq: true, ipMasqBackend: "iptables", hairpinMode: true });
+    const blue = host.container();
+    await blue.serve(80, "blue");
+    await host.outside.serve(7, "outside");
+    const { json: prevResult } = await host.succeed("ADD", blue, masquerading);
+    expect(await blue.ask("192.0.2.2", 7)).toStartWith("outside 192.0.2.1 ");
+    expect(await blue.ask("2001:db8::2", 7)).toStartWith("outside 2001:db8::1 ");
+    const portMappings = [web, { ...web, protocol: "udp" }];
+    const config = {
+      cniVersion: "1.0.0",
+      name: "net",
+      type: "portmap",
+      backend: "iptables",
+      runtimeConfig: { portMappings },
+      prevResult,
+    };
+    const before = await host.outside.udp("192.0.2.1", 8080);
+    await before.ask(100);
+    await host.succeed("ADD", blue, config);
+    expect(await before.ask()).toStartWith("blue 192.0.2.2 ");
+    expect(await host.outside.ask("192.0.2.1", 8080)).toStartWith("blue 192.0.2.2 ");
+    expect(await host.outside.ask("2001:db8::1", 8080)).toStartWith("blue 2001:db8::2 ");
+    expect(await host.node.ask("127.0.0.1", 8080)).toStartWith("blue 10.77.0.1 ");
+    expect(await blue.ask("192.0.2.1", 8080)).toStartWith("blue 10.77.0.1 ");
+    // The latest has the port, and gives it back.
+    const green = host.container();
+    await green.serve(80, "green");
+    const added = await host.succeed("ADD", green, masquerading);
+    await host.succeed("ADD", green, { ...config, prevResult: added.json });
+    expect(await host.outside.ask("192.0.2.1", 8080)).toStartWith("green ");
+    expect(await before.ask()).toStartWith("green ");
+    await host.succeed("DEL", green, { ...config, runtimeConfig: {}, prevResult: undefined });
+    await host.succeed("DEL", green, masquerading);
+    expect(await host.outside.ask("192.0.2.1", 8080)).toStartWith("blue ");
+    expect(await before.ask()).toStartWith("blue ");
+    await host.succeed("DEL", blue, config);
+    await host.succeed("DEL", blue, masquerading);
+    expect(await host.outside.ask("192.0.2.1", 8080)).toBe("refused");
+    expect(["refused", "silence"]).toContain(await before.ask(300));
+    before.close();
+    expect(host.rules().filter((line) => line.includes("HASH"))).toEqual([]);
+  }, 20_000);
+
+  test(`GC by ${variant} removes what is not valid, of its own network`, async () => {
+    using host = new IptablesHost(variant);
+    const more = { cniVersion: "1.1.0", ipMasq: true, ipMasqBackend: "iptables" };
+    const [blue, green, red] = [host.container(), host.container(), host.container()];
+    const networks = [
+      [blue, "net"],
+      [green, "net"],
+      [red, "other"],
+    ] as const;
+    const chained = { cniVersion: "1.1.0", type: "portmap", backend: "iptables" };
+    for (const [i, [container, name]] of networks.entries()) {
+      const { json: prevResult } = await host.succeed("ADD", container, host.config({ ...more, name }));
+      const runtimeConfig = { portMappings: [{ ...web, hostPort: 8080 + i, protocol: "udp" }] };
+      await host.succeed("ADD", container, { ...chained, name, runtimeConfig, prevResult });
+    }
+    const owners = () => ({
+      masquerade: host.rules(blue, green, red).filter((line) => /POSTROUTING.*-j CNI-HASH/.test(line)),
+      portmap: host.rules(blue, green, red).filter((line) => /CNI-HOSTPORT-DNAT.*-j CNI-DN-HASH/.test(line)),
+    });
+    expect(Object.values(owners()).map((each) => each.length)).toEqual([6, 6]);
+    const gc = async (ids: string[]) => {
+      const valid = {
+        "cni.dev/valid-attachments": ids.map((containerID) => ({ containerID, ifname: "eth0" })),
+      };
+      await host.succeed("GC", undefined, { ...host.config(more), ...valid });
+      await host.succeed("GC", undefined, { ...chained, backend: undefined, name: "net", ...valid });
+    };
+    await gc([green.name]);
+    const left = Object.values(owners());
+    expect(left.map((each) => each.length)).toEqual([4, 4]);
+    expect(left.flat().join()).not.toContain("CONTAINER0");
+    await gc([]);
+    expect(Object.values(owners()).map((each) => each.length)).toEqual([2, 2]);
+    expect(Object.values(owners()).flat().join()).not.toContain("CONTAINER1");
+  }, 20_000);
+}
+
+test("DELs start no program where the kernel has no such chain", async () => {
+  using host = new IptablesHost("nft");
+  const trap = path(host.dir, "trap");
+  for (const program of ["iptables", "ip6tables"]) {
+    for (const suffix of ["", "-save", "-restore", "-nft", "-legacy", "-nft-restore", "-legacy-restore"]) {
+      const file = path(host.bin, `${program}${suffix}`);
+      rmSync(file, { force: true });
+      writeFileSync(file, `#!/bin/sh\necho $0 >>${trap}\nexit 1\n`);
+      chmodSync(file, 0o755);
+    }
+  }
+  const blue = host.container();
+  const config = host.config({ ipMasq: true });
+  const { json: prevResult } = await host.succeed("ADD", blue, config);
+  const common = { cniVersion: "1.0.0", name: "net", prevResult };
+  const portmap = { ...common, type: "portmap", runtimeConfig: { portMappings: [web] } };
+  const firewall = { ...common, type: "firewall" };
+  for (const each of [portmap, firewall]) await host.succeed("ADD", blue, each);
+  for (const each of [firewall, portmap, config]) await host.succeed("DEL", blue, each);
+  expect(await Bun.file(trap).exists()).toBe(false);
+  expect(host.node.kernel.nft.tables()).toEqual([]);
+});
+
+const broken: [string, string, JsonObject, string][] = [
+  [
+    "is locked",
+    "echo 'Another app is currently holding the xtables lock.' >&2; exit 4",
+    {},
+    "11 iptables-restore failed with status 4: Another app",
+  ],
+  [
+    "fails",
+    "echo 'iptables-restore v9: no such luck' >&2; exit 3",
+    {},
+    "999 iptables-restore failed with status 3: iptables-restore v9: no such luck",
+  ],
+  ["dies", "kill -9 $$", {}, "11 iptables-restore was ended by SIGKILL"],
+];
+test.each(broken)(
+  "one clear error where iptables %s, and nothing is left",
+  async (_, script, more, message) => {
+    using host = new IptablesHost("nft");
+    for (const program of ["iptables-restore", "ip6tables-restore"]) {
+      rmSync(path(host.bin, program));
+      writeFileSync(path(host.bin, program), `#!/bin/sh\n${script}\n`);
+      chmodSync(path(host.bin, program), 0o755);
+    }
+    const blue = host.container();
+    const before = host.state();
+    const config = host.config({ ipMasq: true, ipMasqBackend: "iptables", ...more });
+    const { json } = await host.call("ADD", blue, config);
+    expect(`${json.code} ${json.msg}`).toStartWith(message);
+    const bridge = /^link br0|route.*br0|address br0/;
+    expect(
+      host
+        .state()
+        .split("\n")
+        .filter((line) => !bridge.test(line)),
+    ).toEqual(before.split("\n").filter((line) => !bridge.test(line)));
+  },
+);
