@@ -2,6 +2,7 @@
 import { expect, test } from "bun:test";
 import { rmSync } from "node:fs";
 import type { JsonObject } from "../../src/cni/fields.ts";
+import type { Rtnl } from "../../src/linux/route/rtnl.ts";
 import { addressOf, CniHost, ownPlugins } from "./cni-fixture.ts";
 
 test("a container has its addresses, routes and gateway, and reaches and is reached at once", async () => {
@@ -431,6 +432,8 @@ test("CHECK finds what differs from the result", async () => {
   blue.kernel.rtnl.addresses.delete({ link: "eth0", address: "10.77.0.2/24" });
   expect((await check()).json.msg).toContain("Failed to match addr 10.77.0.2/24 on interface eth0");
   const port = (prevResult.interfaces as { name: string }[])[1]?.name ?? "";
+  host.node.kernel.rtnl.links.set(port, { bridgePort: { isolated: true } });
+  expect((await check()).json.msg).toBe(`Interface ${port} port isolation is not false`);
   host.node.kernel.rtnl.links.set(port, { master: null });
   expect((await check()).json.msg).toContain(`${port} is not a port of bridge br0`);
   rmSync(host.dataDir, { recursive: true });
@@ -473,6 +476,57 @@ test("STATUS tells when no address is left", async () => {
   expect((await host.call("STATUS", undefined, config)).json).toMatchObject({ code: 50 });
   await host.succeed("DEL", blue, config);
   await host.succeed("STATUS", undefined, config);
+});
+
+const obstacles: [string, (rtnl: Rtnl) => void, JsonObject, string | undefined][] = [
+  ["nothing in the way", () => {}, {}, undefined],
+  [
+    "another link of the name",
+    (rtnl) => rtnl.links.add({ kind: "veth", name: "br0", peer: { name: "other" } }),
+    {},
+    '"br0" already exists but is not a bridge',
+  ],
+  [
+    "another address on the bridge",
+    (rtnl) => {
+      rtnl.links.add({ kind: "bridge", name: "br0", up: true });
+      rtnl.addresses.add({ link: "br0", address: "10.1.1.1/24" });
+    },
+    {},
+    '"br0" already has an IP address different from 10.77.0.1/24: 10.1.1.1/24',
+  ],
+  [
+    "another address, which has to go",
+    (rtnl) => {
+      rtnl.links.add({ kind: "bridge", name: "br0", up: true });
+      rtnl.addresses.add({ link: "br0", address: "10.1.1.1/24" });
+    },
+    { forceAddress: true },
+    undefined,
+  ],
+  [
+    "an IPv6 address that does not overlap",
+    (rtnl) => {
+      rtnl.links.add({ kind: "bridge", name: "br0", up: true });
+      rtnl.addresses.add({ link: "br0", address: "fd01::1/64" });
+    },
+    {},
+    undefined,
+  ],
+  ["VLANs", () => {}, { vlan: 5 }, undefined],
+];
+test.each(obstacles)("STATUS says what ADD would: %s", async (_, prepare, keys, message) => {
+  using host = new CniHost();
+  prepare(host.node.kernel.rtnl);
+  const config = host.config({ cniVersion: "1.1.0", ...keys });
+  const { json } = await host.call("STATUS", undefined, config);
+  expect(json).toMatchObject(message === undefined ? {} : { code: 50, msg: message });
+  const before = host.state();
+  // A kernel that cannot filter VLANs tells so when there is a bridge.
+  if (keys.vlan !== undefined) return;
+  const added = await host.call("ADD", host.container(), config);
+  expect(added.json.msg).toBe(message as string);
+  if (message !== undefined) expect(host.state()).toBe(before);
 });
 
 test("loopback is brought up and down", async () => {

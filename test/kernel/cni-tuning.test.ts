@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFil
 import { join } from "node:path";
 import type { JsonObject } from "../../src/cni/fields.ts";
 import { needs, testWith } from "../lib/needs.ts";
-import { type Call, CniHost, referencePlugins } from "./cni-fixture.ts";
+import { type Call, CniHost, ownPlugins, referencePlugins } from "./cni-fixture.ts";
 import type { Namespace } from "./services-fixture.ts";
 
 const withReference = testWith(
@@ -324,6 +324,45 @@ test("GC removes backups of its network that belong to no valid attachment", asy
   const kept = [`${tuned.container.name}_eth0.json`, "elsewhere_eth0.json", "theirs_eth0.json", "unrelated"];
   expect(tuned.backups()).toEqual(kept.sort());
   await tuned.host.succeed("GC", undefined, { ...gc, dataDir: join(tuned.host.dir, "nowhere") });
+});
+
+test("only what stands in the administrator's list can be set", async () => {
+  using tuned = await Tuned.make();
+  const { host, container } = tuned;
+  const config = (sysctl: JsonObject) => JSON.stringify(tuned.config({ sysctl }));
+  // The plugin sees another /etc than this machine's.
+  const script = `
+    mount -t tmpfs none /etc && mkdir -p /etc/cni/tuning
+    printf '^net\\.ipv4\\.conf\\.IFNAME\\.[a-z_]*$\\n\\ntcp_fin\\n' >/etc/cni/tuning/allowlist.conf
+    exec ${ownPlugins}/tuning`;
+  const run = (command: string, sysctl: JsonObject) => {
+    const child = host.node.in(() =>
+      Bun.spawnSync(["unshare", "--mount", "sh", "-ec", script], {
+        stdin: Buffer.from(config(sysctl)),
+        env: {
+          PATH: process.env.PATH ?? "/usr/sbin:/usr/bin:/sbin:/bin",
+          CNI_COMMAND: command,
+          CNI_CONTAINERID: container.name,
+          CNI_NETNS: `/run/netns/${container.name}`,
+          CNI_IFNAME: "eth0",
+          CNI_PATH: ownPlugins,
+        },
+      }),
+    );
+    return JSON.parse(child.stdout.toString() || "{}") as JsonObject;
+  };
+  expect(run("ADD", { "net.ipv4.conf.IFNAME.arp_filter": "1", "net.ipv4.tcp_fin_timeout": "19" })).toEqual(
+    tuned.prevResult,
+  );
+  expect(container.kernel.sysctl.read("net.ipv4.tcp_fin_timeout")).toBe("19");
+  expect(container.kernel.sysctl.read("net.ipv4.conf.eth0.arp_filter")).toBe("1");
+  for (const command of ["ADD", "STATUS"]) {
+    expect(run(command, { "net.ipv4.conf.eth0.arp_filter": "0" })).toMatchObject({
+      code: 7,
+      msg: expect.stringContaining("Sysctl net.ipv4.conf.eth0.arp_filter is not allowed"),
+    });
+  }
+  expect(container.kernel.sysctl.read("net.ipv4.conf.eth0.arp_filter")).toBe("1");
 });
 
 test("STATUS tells of a configuration that cannot work", async () => {
