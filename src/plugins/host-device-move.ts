@@ -15,8 +15,6 @@ import { waitFor } from "./wait.ts";
 
 /** This thread's namespace. */
 const hostNetns = { path: "/proc/thread-self/ns/net" };
-/** What the kernel too calls a device whose name is taken where it comes to. */
-const fallback = "dev%d";
 /** The kernel takes a namespace apart in the background; how long until its devices are back. Milliseconds. */
 const patience = 2000;
 
@@ -115,7 +113,7 @@ function moveOut(host: Rtnl, container: Rtnl, device: Link, name: string): Link 
   container.links.set(device.index, { up: false });
   const before = new Set(host.links.list().map(({ index }) => index));
   try {
-    leave(container, device, host.links.find(name) === undefined ? name : fallback);
+    leave(container, device, host.links.find(name) === undefined ? name : unusedName(host));
   } catch (error) {
     // So that it can be tried again.
     container.links.set(device.index, { name: device.name, up: device.up });
@@ -132,21 +130,19 @@ function moveOut(host: Rtnl, container: Rtnl, device: Link, name: string): Link 
   );
 }
 
+/** As the kernel too calls a device whose name is taken where it comes to. */
+function unusedName(host: Rtnl): string {
+  for (let i = 0; ; i++) if (host.links.find(`dev${i}`) === undefined) return `dev${i}`;
+}
+
 function leave(container: Rtnl, device: Link, name: string): void {
-  if (name !== fallback && name !== device.name) {
-    try {
-      container.links.set(device.index, { name });
-    } catch (error) {
-      // The container has another link of that name: then it is renamed on arrival.
-      if (!isExists(error)) throw error;
-    }
-  }
   try {
-    container.links.set(device.index, { netns: hostNetns, name });
+    if (name !== device.name) container.links.set(device.index, { name });
   } catch (error) {
-    if (!isExists(error) || name === fallback) throw error;
-    container.links.set(device.index, { netns: hostNetns, name: fallback });
+    // The container has another link of that name: then it is renamed on arrival.
+    if (!isExists(error)) throw error;
   }
+  container.links.set(device.index, { netns: hostNetns, name });
 }
 
 /** Gives a device on the host its name and what is remembered of it; each for itself, as far as it can be. */
