@@ -25,6 +25,8 @@ export interface ListedPlugin {
   /** Which of the runtime's capability arguments it wants. */
   capabilities: string[];
   raw: JsonObject;
+  /** The file of its own that it was read from; undefined where it stands in the list. */
+  file?: string;
 }
 
 /** A network: plugins that are called one after the other. */
@@ -69,7 +71,7 @@ function readList(text: string, file: string | undefined): NetworkList {
   const inlinedOnly = flag(fields, "loadOnlyInlinedPlugins");
   const inlined = isSingle ? [fields] : (fields.objects("plugins") ?? []);
   const beside = file === undefined || isSingle || inlinedOnly ? [] : pluginsBeside(file, name);
-  const plugins = [...inlined, ...beside].map(readPlugin);
+  const plugins = [...inlined.map(readPlugin), ...beside];
   if (plugins.length === 0) {
     throw new CniError(cniErrorCode.invalidNetworkConfig, "plugins: no plugin is configured", {
       remedy:
@@ -131,11 +133,12 @@ function flag(fields: Fields, name: string): boolean {
   return fields.boolean(name) ?? false;
 }
 
-function pluginsBeside(file: string, name: string): Fields[] {
+function pluginsBeside(file: string, name: string): ListedPlugin[] {
   const folder = join(dirname(file), name);
-  return listFiles(folder, [".conf"]).map(
-    (path) => new Fields(parseJsonObject(readFileSync(path, "utf8"), path)),
-  );
+  return listFiles(folder, [".conf"]).map((path) => ({
+    ...readPlugin(new Fields(parseJsonObject(readFileSync(path, "utf8"), path))),
+    file: path,
+  }));
 }
 
 /** The configuration files of a folder in lexicographic order; none where there is no folder. */

@@ -70,10 +70,15 @@ export function confDir(options: Options): string {
   return options["conf-dir"] ?? process.env.NETCONFPATH ?? specs["conf-dir"].default;
 }
 
-export function runtimeOf(options: Options): CniRuntime {
+/** The folders where plugins are looked for. */
+export function pathOf(options: Options): string[] {
   const path = options.path ?? process.env.CNI_PATH ?? specs.path.default;
+  return path.split(":").filter((folder) => folder !== "");
+}
+
+export function runtimeOf(options: Options): CniRuntime {
   return new CniRuntime({
-    path: path.split(":").filter((folder) => folder !== ""),
+    path: pathOf(options),
     cacheDir: options["cache-dir"] ?? specs["cache-dir"].default,
     timeout: 1000 * integerOption("timeout", options.timeout ?? specs.timeout.default, 1, 86_400),
     builtin: ownPlugin,

@@ -53,6 +53,13 @@ const verbs: Readonly<Record<string, Verb>> = {
     max: Number.POSITIVE_INFINITY,
     run: versionOf,
   },
+  validate: {
+    usage: "validate [FILE|NETWORK...]",
+    summary: "explain configurations: what each plugin will do, and what is wrong",
+    min: 0,
+    max: Number.POSITIVE_INFINITY,
+    run: async (args, options) => await (await import("./cni-validate.ts")).validate(args, options),
+  },
   list: {
     usage: "list",
     summary: "the configurations, in order, with what is wrong with them",
@@ -64,7 +71,7 @@ const verbs: Readonly<Record<string, Verb>> = {
 
 function verbsHelp(): string {
   return Object.values(verbs)
-    .map(({ usage, summary }) => `  weft cni ${usage.padEnd(24)}  ${summary}`)
+    .map(({ usage, summary }) => `  weft cni ${usage.padEnd(27)}  ${summary}`)
     .join("\n");
 }
 
