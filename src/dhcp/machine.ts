@@ -254,10 +254,7 @@ export function onTime(settings: ClientSettings, state: State, moment: Moment): 
   }
 }
 
-function givenUp(
-  { timeout, resendTimeout }: ClientSettings,
-  { lost, heard }: Selecting | Requesting,
-): string {
+function givenUp({ resendTimeout }: ClientSettings, { lost, heard }: Selecting | Requesting): string {
   if (lost !== undefined) return `${lost.server} took the lease back${heard === "" ? "" : ` (${heard})`}`;
   const seconds = resendTimeout / 1000;
   return `no DHCP server gave a lease within ${seconds} s (${heard === "" ? "none answered" : heard})`;

@@ -43,7 +43,7 @@ export const dhcp: Plugin = {
 };
 
 /** How long a daemon may take to say that it is one, and to do what needs no DHCP server. Milliseconds. */
-const patience = 10_000;
+const patience = 5000;
 /** How long the restart of a daemon may take. Milliseconds. */
 const restartPatience = 2000;
 
