@@ -159,6 +159,24 @@ ip netns exec ${blue.name} ip -o link show ${ifname} >/dev/null && echo "$CNI_CO
   expect(await Bun.file(log).text()).toBe("ADD\nCHECK\nDEL\n");
 });
 
+test("a plugin that is killed in mid-ADD leaves what DEL takes away, and then ADD works", async () => {
+  using host = new CniHost();
+  const blue = host.container();
+  const before = [host.state(), blue.kernel.rtnl.links.list().length];
+  await Bun.write(
+    `${host.dir}/deadly`,
+    '#!/bin/sh\ncat >/dev/null\n[ "$CNI_COMMAND" != ADD ] || kill -9 $PPID\n',
+  );
+  Bun.spawnSync(["chmod", "755", `${host.dir}/deadly`]);
+  const given = wireConfig(host, "macvlan", { ipam: { type: "deadly" } });
+  const paths = { ...call, cniPath: host.dir };
+  expect((await host.call("ADD", blue, given, paths)).status).not.toBe(0);
+  expect(blue.kernel.rtnl.links.find(ifname)).toBeDefined();
+  await host.succeed("DEL", blue, given, paths);
+  expect([host.state(), blue.kernel.rtnl.links.list().length]).toEqual(before);
+  await host.succeed("ADD", blue, wireConfig(host, "macvlan"), call);
+});
+
 test("an IPAM plugin that fails in DEL does not keep the link", async () => {
   using host = new CniHost();
   const blue = host.container();

@@ -7,4 +7,5 @@ await import("./cni-portmap.test.ts");
 await import("./cni-ptp.test.ts");
 await import("./cni-tuning.test.ts");
 await import("./cni-bandwidth.test.ts");
+await import("./cni-macvlan.test.ts");
 await import("../interop/cni-reference.test.ts");
