@@ -17,6 +17,7 @@ const usesOfEmptyChain = 2;
 export const firewall: Plugin = {
   name: "firewall",
   keys: firewallKeys,
+  parse: parseFirewallConfig,
 
   async add(request: PluginRequest): Promise<Result> {
     const result = requirePrevious(request);

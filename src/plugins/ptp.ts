@@ -10,7 +10,14 @@ import { type LeanLink, type LeanRoute, LeanRtnl } from "../linux/lean/rtnl.ts";
 import { closingLate } from "./closing.ts";
 import { delegateCheck, delegateDel, delegateGc, delegateStatus } from "./delegate.ts";
 import { addRoutes, bringUp, describeLink, enableForwarding, settleAddresses } from "./interface.ts";
-import { addIpMasq, collectIpMasq, type IpMasqBackend, parseIpMasqBackend, removeIpMasq } from "./ip-masq.ts";
+import {
+  addIpMasq,
+  collectIpMasq,
+  type IpMasqBackend,
+  parseIpMasqBackend,
+  removeIpMasq,
+  requireIpMasq,
+} from "./ip-masq.ts";
 import { addIpam, knownAddresses } from "./ipam.ts";
 import { parseMtu, requireMtuFor } from "./link-keys.ts";
 import { type OpenNetns, openNetns, tryOpenNetns } from "./netns.ts";
@@ -75,7 +82,9 @@ export const ptp: Plugin = {
   },
 
   async status(request: PluginRequest): Promise<void> {
-    await delegateStatus(parsePtpConfig(request).ipamType, request);
+    const { ipamType, ipMasq, ipMasqBackend } = parsePtpConfig(request);
+    if (ipMasq) await requireIpMasq(request, ipMasqBackend);
+    await delegateStatus(ipamType, request);
   },
 };
 
