@@ -19,9 +19,13 @@ const ipamKeys = ["type", "daemonSocketPath", "provide", "request", "priority", 
 export const dhcp: Plugin = {
   name: "dhcp",
 
+  /** The daemon reads the values. */
+  parse({ config, warn }: PluginRequest): void {
+    for (const sentence of config.fields.object("ipam")?.unknownKeys(ipamKeys) ?? []) warn(sentence);
+  },
+
   async add(request: PluginRequest): Promise<Result> {
-    const ipam = request.config.fields.object("ipam");
-    for (const sentence of ipam?.unknownKeys(ipamKeys) ?? []) request.warn(sentence);
+    dhcp.parse?.(request);
     return parseResult(await ask("ADD", request), "1.1.0");
   },
 

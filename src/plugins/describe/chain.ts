@@ -1,6 +1,6 @@
-import type { NetworkList } from "../../cni/list.ts";
+import type { ListedPlugin, NetworkList } from "../../cni/list.ts";
 import { isAtLeast } from "../../cni/versions.ts";
-import type { Finding } from "./description.ts";
+import { type Finding, Keys } from "./description.ts";
 import { type NamedRange, overlap, rangesOf } from "./ranges.ts";
 import { descriptionOf } from "./table.ts";
 
@@ -42,21 +42,15 @@ export function checkName(
 
 /** Plugins in a place where they cannot work. */
 export function checkChain({ plugins }: NetworkList, findings: Finding[]): void {
-  const makers: string[] = [];
+  const makers: Maker[] = [];
   let hasUnknown = false;
-  for (const [i, { type }] of plugins.entries()) {
+  for (const [i, plugin] of plugins.entries()) {
+    const { type } = plugin;
     const field = `plugins[${i}]`;
     const role = descriptionOf(type)?.role;
     // It may make an interface; so may whoever called for lo.
     if (role === undefined || role === "loopback") hasUnknown = true;
-    if (role === "chained" && makers.length === 0 && !hasUnknown) {
-      findings.push({
-        level: "error",
-        field,
-        message: `${type} works on the interface of a plugin before it, and there is none`,
-        remedy: "Put it behind the plugin that makes the interface, such as bridge",
-      });
-    }
+    if (role === "chained" && !hasUnknown) findings.push(...checkPlace(plugin, field, makers));
     if (role === "ipam") {
       findings.push({
         level: "warning",
@@ -66,16 +60,70 @@ export function checkChain({ plugins }: NetworkList, findings: Finding[]): void 
       });
     }
     if (role !== "interface") continue;
-    if (makers.length > 0 && type !== "ipvlan") {
+    const before = makers.at(-1);
+    if (before !== undefined && type !== "ipvlan") {
       findings.push({
         level: "error",
         field,
-        message: `${type} makes an interface of the same name as ${makers.at(-1)} before it: ADD fails`,
+        message: `${type} makes an interface of the same name as ${before.field} (${before.type}) before it: ADD fails`,
         remedy: "Make a network of its own of it",
       });
     }
-    makers.push(`${field} (${type})`);
+    makers.push({ type, field, hasIpam: new Keys(plugin.raw).object("ipam").text("type") !== undefined });
   }
+}
+
+/** A plugin that makes an interface. */
+interface Maker {
+  type: string;
+  field: string;
+  hasIpam: boolean;
+}
+
+/** The plugins whose interface has an end on the host. */
+const pairMakers = ["bridge", "ptp"];
+const needAddresses = ["portmap", "firewall", "sbr"];
+
+/** What a plugin needs of those before it. */
+function checkPlace({ type, raw }: ListedPlugin, field: string, makers: readonly Maker[]): Finding[] {
+  const types = makers.map((maker) => maker.type).join(" and ");
+  if (makers.length === 0) {
+    return [
+      {
+        level: "error",
+        field,
+        message: `${type} works on the interface of a plugin before it, and there is none`,
+        remedy: "Put it behind the plugin that makes the interface, such as bridge",
+      },
+    ];
+  }
+  const findings: Finding[] = [];
+  if (type === "bandwidth" && !makers.some((maker) => pairMakers.includes(maker.type))) {
+    findings.push({
+      level: "error",
+      field,
+      message: `bandwidth works on the host's end of a veth pair, and ${types} makes none`,
+      remedy: "Use bridge or ptp before it",
+    });
+  }
+  const policy = new Keys(raw).text("ingressPolicy") ?? "open";
+  if (type === "firewall" && policy !== "open" && !makers.some((maker) => maker.type === "bridge")) {
+    findings.push({
+      level: "error",
+      field: `${field}.ingressPolicy`,
+      message: `${policy} is about the containers of a bridge, and ${types} has none`,
+      remedy: "Use bridge before it, or leave the policy out",
+    });
+  }
+  if (needAddresses.includes(type) && !makers.some((maker) => maker.hasIpam)) {
+    findings.push({
+      level: type === "sbr" ? "error" : "warning",
+      field,
+      message: `${type} has nothing to do without addresses, and ${types} gives none`,
+      remedy: `Give ${types} an "ipam"`,
+    });
+  }
+  return findings;
 }
 
 /** Gateways that are nowhere, and addresses that two networks give out. */

@@ -242,6 +242,34 @@ const mistakes: [string, JsonObject[], JsonObject, string[]][] = [
     ["error: plugins[0]: tuning works on the interface of a plugin before it, and there is none"],
   ],
   [
+    "a limit where there is no veth pair, a policy where there is no bridge",
+    [
+      { type: "macvlan", ipam: hostLocal },
+      { type: "bandwidth", ingressRate: 1e6, ingressBurst: 1e6 },
+      { type: "firewall", ingressPolicy: "isolated" },
+    ],
+    {},
+    [
+      "error: plugins[1]: bandwidth works on the host's end of a veth pair, and macvlan makes none",
+      "error: plugins[2].ingressPolicy: isolated is about the containers of a bridge, and macvlan has none",
+    ],
+  ],
+  [
+    "what needs addresses where there are none",
+    [{ type: "bridge" }, { type: "portmap", capabilities: { portMappings: true } }, { type: "sbr" }],
+    {},
+    [
+      "error: plugins[2]: sbr has nothing to do without addresses, and bridge gives none",
+      "warning: plugins[1]: portmap has nothing to do without addresses, and bridge gives none",
+    ],
+  ],
+  [
+    "a DHCP option that is none",
+    [{ type: "bridge", ipam: { type: "dhcp", provde: [] } }],
+    {},
+    ['warning: plugins[0].ipam.provde: unknown key (did you mean "provide"?); it is ignored'],
+  ],
+  [
     "two interfaces of one name",
     [bridge, { type: "macvlan", master: "eth0" }],
     {},

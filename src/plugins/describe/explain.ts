@@ -158,8 +158,10 @@ async function checkValues(scope: Scope, type: string, path: string): Promise<vo
     for (const sentence of unknownKeys(own, { fields: new Fields(config) }))
       findings.push(findingOf(sentence, path));
   }
-  const parse = own.parse?.bind(own) ?? options.parsers?.[type];
-  if (parse === undefined) return;
+  const parse = async (request: PluginRequest) => {
+    await own.parse?.(request);
+    await options.parsers?.[type]?.(request);
+  };
   // A key that is refused hides what is wrong with the others.
   for (const left = { ...config }; ; ) {
     const refusal = await tryParse(own, parse, left, (sentence) => findings.push(findingOf(sentence, path)));
@@ -175,7 +177,7 @@ async function checkValues(scope: Scope, type: string, path: string): Promise<vo
 
 async function tryParse(
   { name }: Plugin,
-  parse: (request: PluginRequest) => unknown,
+  parse: (request: PluginRequest) => Promise<void>,
   raw: JsonObject,
   warn: (message: string) => void,
 ): Promise<unknown> {

@@ -1,0 +1,120 @@
+/** Weft's runtime with real plugins: chains in one process, chains with other people's, and several runtimes at once. */
+import { expect } from "bun:test";
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { JsonObject } from "../../src/cni/fields.ts";
+import { needs, testWith } from "../lib/needs.ts";
+import { CniHost, ownPlugins, referencePlugins } from "./cni-fixture.ts";
+import type { Namespace } from "./services-fixture.ts";
+
+const test = testWith(needs.root);
+const weft = join(ownPlugins, "../weft");
+const links = ({ kernel }: Namespace) => kernel.rtnl.links.list().map(({ name }) => name);
+
+/** A host with one network, "net", of a bridge and these plugins behind it. */
+class Runtime implements Disposable {
+  readonly host = new CniHost();
+  readonly #confDir = join(this.host.dir, "net.d");
+
+  constructor(plugins: readonly JsonObject[]) {
+    mkdirSync(this.#confDir);
+    const { cniVersion, name, ...bridge } = this.host.config({ ipMasq: true });
+    const list = { cniVersion, name, plugins: [bridge, ...plugins] };
+    writeFileSync(join(this.#confDir, "10-net.conflist"), JSON.stringify(list));
+  }
+
+  start(args: readonly string[], path = ownPlugins, before: readonly string[] = []) {
+    const places = ["--conf-dir", this.#confDir, "--cache-dir", join(this.host.dir, "cache"), "--path", path];
+    return this.host.node.in(() =>
+      Bun.spawn([...before, weft, "cni", ...args, ...places], {
+        env: { PATH: process.env.PATH ?? "/usr/sbin:/usr/bin:/sbin:/bin" },
+        stdout: "pipe",
+        stderr: "pipe",
+      }),
+    );
+  }
+
+  async run(args: readonly string[], path = ownPlugins, before: readonly string[] = []): Promise<void> {
+    const child = this.start(args, path, before);
+    const [said, status] = await Promise.all([child.stderr.text(), child.exited]);
+    if (status !== 0) throw new Error(`weft cni ${args.join(" ")}: ${said}`);
+  }
+
+  [Symbol.dispose](): void {
+    this.host[Symbol.dispose]();
+  }
+}
+
+const usual: JsonObject[] = [
+  { type: "portmap", capabilities: { portMappings: true } },
+  { type: "bandwidth", ingressRate: 100_000_000, ingressBurst: 10_000_000 },
+  { type: "tuning", sysctl: { "net.core.somaxconn": "500" } },
+];
+const mapping = ["--capabilities", '{"portMappings":[{"hostPort":8080,"containerPort":80}]}'];
+
+const traced = testWith(needs.root, needs.command("strace", "strace"));
+traced("in one process the usual chain runs without starting another", async () => {
+  using runtime = new Runtime(usual);
+  const { host } = runtime;
+  const blue = host.container();
+  await blue.serve(80, "blue");
+  const trace = join(host.dir, "trace");
+  for (const verb of ["add", "check", "del"]) {
+    const strace = ["strace", "-f", "-qq", "-o", trace, "-e", "trace=execve,fork,vfork"];
+    await runtime.run([verb, "net", blue.name, ...(verb === "add" ? mapping : [])], ownPlugins, strace);
+    const started = readFileSync(trace, "utf8")
+      .split("\n")
+      .filter((line) => /execve|fork/.test(line));
+    expect(started).toHaveLength(1);
+    if (verb === "add") expect(await host.outside.ask("192.0.2.1", 8080)).toStartWith("blue ");
+  }
+  expect(links(blue)).toEqual(["lo"]);
+  expect(host.leases()).toEqual({});
+});
+
+const mixed = testWith(
+  needs.root,
+  needs.file(join(referencePlugins, "tuning"), "containernetworking-plugins"),
+);
+mixed("Weft's plugins and Debian's stand in one chain", async () => {
+  using runtime = new Runtime([
+    { type: "tuning", mac: "02:00:00:00:00:77" },
+    { type: "portmap", capabilities: { portMappings: true } },
+  ]);
+  const { host } = runtime;
+  const theirs = join(host.dir, "theirs");
+  mkdirSync(theirs);
+  for (const name of ["tuning", "host-local"]) symlinkSync(join(referencePlugins, name), join(theirs, name));
+  const path = `${theirs}:${ownPlugins}`;
+  const blue = host.container();
+  await blue.serve(80, "blue");
+  await runtime.run(["add", "net", blue.name, ...mapping], path);
+  expect(blue.kernel.rtnl.links.get("eth0").mac).toBe("02:00:00:00:00:77");
+  expect(await host.outside.ask("192.0.2.1", 8080)).toStartWith("blue ");
+  await runtime.run(["check", "net", blue.name], path);
+  await runtime.run(["del", "net", blue.name], path);
+  expect(links(blue)).toEqual(["lo"]);
+  expect(host.leases()).toEqual({});
+  expect(host.node.kernel.nft.tables()).toEqual([]);
+});
+
+test("many runtimes at once on one container leave it as the last of them says", async () => {
+  using runtime = new Runtime(usual);
+  const { host } = runtime;
+  const blue = host.container();
+  const verbs = ["add", "del", "add", "del", "add", "del"];
+  const children = verbs.map((verb) => runtime.start([verb, "net", blue.name, ...mapping]));
+  const ended = await Promise.all(
+    children.map(async (child) => ({ status: await child.exited, said: await child.stderr.text() })),
+  );
+  // An ADD that comes upon another's is refused, and takes nothing of it away.
+  for (const { status, said } of ended) if (status !== 0) expect(said).toContain("already exists");
+  const isThere = links(blue).includes("eth0");
+  expect(Object.keys(host.leases())).toHaveLength(isThere ? 2 : 0);
+  if (isThere) await runtime.run(["check", "net", blue.name]);
+  await runtime.run(["del", "net", blue.name]);
+  expect(links(blue)).toEqual(["lo"]);
+  expect(host.leases()).toEqual({});
+  expect(host.node.kernel.nft.tables()).toEqual([]);
+  expect(links(host.node).sort()).toEqual(["br0", "eth0", "lo"]);
+});
