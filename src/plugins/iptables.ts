@@ -129,13 +129,8 @@ export class Iptables {
     const path = pathOf(this.#caller);
     const file = this.#find(suffix, path);
     signal?.throwIfAborted();
-    const child = Bun.spawn([file, ...words], {
-      stdin: new TextEncoder().encode(stdin),
-      stdout: "pipe",
-      stderr: "pipe",
+    const child = spawn([file, ...words], stdin, {
       env: { ...env, PATH: path, LC_ALL: "C" },
-      timeout,
-      killSignal: "SIGKILL",
       ...(signal === undefined ? {} : { signal }),
     });
     const [stdout, stderr, status] = await Promise.all([
@@ -164,6 +159,28 @@ export class Iptables {
       isLocked ? cniErrorCode.tryAgainLater : cniErrorCode.internal,
       `${this.#program(suffix)} failed with status ${status}: ${said === "" ? "it said nothing" : said}`,
       isLocked ? "Call again when the other program is done" : "Look at the host's iptables and its rules",
+    );
+  }
+}
+
+function spawn(command: string[], stdin: string, caller: IptablesCaller) {
+  try {
+    return Bun.spawn(command, {
+      stdin: new TextEncoder().encode(stdin),
+      stdout: "pipe",
+      stderr: "pipe",
+      timeout,
+      killSignal: "SIGKILL",
+      ...caller,
+    });
+  } catch (error) {
+    const { code = String(error) } = error as NodeJS.ErrnoException;
+    const program = command[0]?.replace(/.*\//, "");
+    throw new IptablesError(
+      undefined,
+      cniErrorCode.internal,
+      `${program} cannot be started (${command[0]}: ${code})`,
+      "Check that iptables is installed as a whole",
     );
   }
 }

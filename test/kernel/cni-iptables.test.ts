@@ -3,7 +3,7 @@
  * removes what the other made. See cni-fixture.ts for the picture.
  */
 import { expect } from "bun:test";
-import { chmodSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join as path } from "node:path";
 import type { JsonObject } from "../../src/cni/fields.ts";
 import { needs, testWith } from "../lib/needs.ts";
@@ -257,6 +257,107 @@ for (const variant of variants) {
     expect(Object.values(owners()).flat().join()).not.toContain("CONTAINER1");
   }, 20_000);
 }
+
+/** Has every start of iptables leave a line in a file; the starts since the last call of the function returned. */
+function count(host: IptablesHost): () => string[] {
+  const log = path(host.dir, "starts");
+  for (const program of ["iptables", "ip6tables"]) {
+    for (const suffix of ["", "-restore"]) {
+      const real = `${program}-${host.variant}${suffix}`;
+      for (const name of [`${program}${suffix}`, real]) {
+        const file = path(host.bin, name);
+        rmSync(file, { force: true });
+        writeFileSync(file, `#!/bin/sh\necho ${program}${suffix} >>${log}\nexec /usr/sbin/${real} "$@"\n`);
+        chmodSync(file, 0o755);
+      }
+    }
+  }
+  return () => {
+    const starts = existsSync(log) ? readFileSync(log, "utf8").trim().split("\n") : [];
+    rmSync(log, { force: true });
+    return starts;
+  };
+}
+
+test("an ADD starts iptables once for each family, save for the first on a host", async () => {
+  using host = new IptablesHost("nft");
+  const bridge = host.config({ ipMasq: true, ipMasqBackend: "iptables" });
+  const started = count(host);
+  const chained = (prevResult: unknown, hostPort: number): JsonObject[] => {
+    const common = { cniVersion: "1.0.0", name: "net", backend: "iptables", prevResult };
+    return [
+      { ...common, type: "portmap", runtimeConfig: { portMappings: [{ ...web, hostPort }] } },
+      { ...common, type: "firewall", ingressPolicy: "same-bridge" },
+    ];
+  };
+  const [first, second] = [host.container(), host.container()];
+  const { json: before } = await host.succeed("ADD", first, bridge);
+  for (const config of chained(before, 8080)) await host.succeed("ADD", first, config);
+  started();
+  const { json } = await host.succeed("ADD", second, bridge);
+  expect(started()).toEqual(["iptables-restore", "ip6tables-restore"]);
+  for (const config of chained(json, 8081)) {
+    await host.succeed("ADD", second, config);
+    expect(started()).toEqual(["iptables-restore", "ip6tables-restore"]);
+  }
+});
+
+test("a chain of somebody else's marks what has to be masqueraded", async () => {
+  using host = new IptablesHost("nft");
+  const { json: prevResult } = await (async () => {
+    const blue = host.container();
+    await blue.serve(80, "blue");
+    return await host.succeed("ADD", blue, host.config({ hairpinMode: true }));
+  })();
+  const config = {
+    cniVersion: "1.0.0",
+    name: "net",
+    type: "portmap",
+    externalSetMarkChain: "THEIR-MARK",
+    runtimeConfig: { portMappings: [web] },
+    prevResult,
+  };
+  const green = host.container();
+  const missing = await host.call("ADD", green, config);
+  expect(missing.json).toMatchObject({ code: 999, msg: expect.stringContaining("THEIR-MARK") });
+  expect(host.rules().filter((line) => line.includes("HASH"))).toEqual([]);
+  for (const program of ["iptables", "ip6tables"]) {
+    const run = (...words: string[]) => {
+      const { success } = host.node.in(() => Bun.spawnSync([`${program}-nft`, "-t", "nat", ...words]));
+      expect(success).toBe(true);
+    };
+    run("-N", "THEIR-MARK");
+    run("-A", "THEIR-MARK", "-j", "MARK", "--or-mark", "0x4000");
+    run("-A", "POSTROUTING", "-m", "mark", "--mark", "0x4000/0x4000", "-j", "MASQUERADE");
+  }
+  await host.succeed("ADD", green, config);
+  await host.succeed("CHECK", green, config);
+  expect(await host.node.ask("127.0.0.1", 8080)).toStartWith("blue 10.77.0.1 ");
+  expect(host.rules().join("\n")).not.toContain("CNI-HOSTPORT-SETMARK");
+  await host.succeed("DEL", green, config);
+  expect(await host.node.ask("127.0.0.1", 8080)).toBe("refused");
+});
+
+test("where iptables cannot be started, ADD says so and leaves nothing, and DEL goes through", async () => {
+  using host = new IptablesHost("nft");
+  const config = host.config({ cniVersion: "1.1.0", ipMasq: true, ipMasqBackend: "iptables" });
+  for (const program of ["iptables", "ip6tables"]) {
+    for (const suffix of ["", "-restore", "-nft", "-nft-restore"]) {
+      const file = path(host.bin, `${program}${suffix}`);
+      rmSync(file, { force: true });
+      writeFileSync(file, "#!/nowhere\n");
+      chmodSync(file, 0o755);
+    }
+  }
+  const blue = host.container();
+  const { json } = await host.call("ADD", blue, config);
+  expect(json).toMatchObject({
+    code: 999,
+    msg: expect.stringContaining("iptables-restore cannot be started"),
+  });
+  expect(host.leases()).toEqual({});
+  await host.succeed("DEL", blue, config);
+});
 
 test("DELs start no program where the kernel has no such chain", async () => {
   using host = new IptablesHost("nft");
