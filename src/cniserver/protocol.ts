@@ -6,6 +6,7 @@
  * 2. The server: one byte, {@link accepted}, or anything else where it cannot act in the place of this process.
  * 3. The launcher: its standard input in pieces, each behind its length; a length of 0 ends it.
  * 4. The server: exit status, length of standard output, length of standard error, then these two.
+ * 5. The launcher: one byte, its exit status: not 0 where nobody took what it had to say.
  *
  * A server that has seen enough of standard input may answer before its end. The launcher is a part of the executable
  * of which the server is a process, so that both are always of one version: the server refuses whoever is not.

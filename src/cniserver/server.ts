@@ -32,8 +32,10 @@ interface Connection {
   call?: { caller: Caller; name: PluginName; input: Input };
   /** What could not be sent yet. */
   rest?: Uint8Array;
-  /** Nothing that still comes is looked at. */
+  /** Nothing that still comes is looked at, but for what `told` waits for. */
   isHeard: boolean;
+  /** Resolves to whether the caller's caller has got the answer, where that matters. */
+  told?: PromiseWithResolvers<boolean>;
   /** Aborted when the caller hangs up, as it does where it is killed. */
   readonly gone: AbortController;
 }
@@ -140,6 +142,7 @@ class Serving {
   }
 
   take(socket: Socket<Connection>, bytes: Uint8Array): void {
+    socket.data.told?.resolve(bytes[0] === 0);
     if (socket.data.isHeard) return;
     try {
       this.#take(socket, bytes);
@@ -184,24 +187,24 @@ class Serving {
     try {
       if (attachment !== undefined && !(await this.#turns.take(attachment, signal))) return;
       try {
-        if (hasHungUp(socket)) return;
-        socket.data.rest = await this.#run(socket.data);
+        if (!hasHungUp(socket)) await this.#runAndTell(socket);
       } finally {
         if (attachment !== undefined) this.#turns.leave(attachment);
       }
-      flush(socket);
     } catch (error) {
       console.error(error);
       socket.terminate();
     }
   }
 
-  async #run({ call, gone: { signal } }: Connection): Promise<Uint8Array> {
+  /** An ADD of which nobody learns is taken back. */
+  async #runAndTell(socket: Socket<Connection>): Promise<void> {
+    const { call, gone } = socket.data;
     const { name, caller, input } = call as NonNullable<typeof call>;
-    let [stdout, stderr] = ["", ""];
     const plugin = await loadPlugin(name);
-    const run = (more: Record<string, string>) =>
-      runPlugin(plugin, {
+    const run = async (more: Record<string, string>) => {
+      let [stdout, stderr] = ["", ""];
+      const status = await runPlugin(plugin, {
         env: { ...caller.env, [servedVariable]: "1", ...more },
         readStdin: () => input.text(),
         writeStdout: (text) => {
@@ -213,16 +216,22 @@ class Serving {
         isOwnNetns,
         builtin: ownBuiltin,
         deleteLink: (link) => this.#deletions.delete(link),
-        signal,
+        signal: gone.signal,
       });
-    const status = await run({});
-    // Nobody knows of what was added.
-    if (signal.aborted && status === 0 && caller.env.CNI_COMMAND === "ADD") await run({ CNI_COMMAND: "DEL" });
-    return answer(status, stdout, stderr);
+      return { status, stdout, stderr };
+    };
+    const { status, stdout, stderr } = await run({});
+    const isAdded = status === 0 && caller.env.CNI_COMMAND === "ADD";
+    if (isAdded) socket.data.told = Promise.withResolvers();
+    if (gone.signal.aborted) socket.data.told?.resolve(false);
+    socket.data.rest = answer(status, stdout, stderr);
+    flush(socket);
+    if (isAdded && !(await socket.data.told?.promise)) await run({ CNI_COMMAND: "DEL" });
   }
 
   forget(socket: Socket<Connection>): void {
     socket.data.gone.abort();
+    socket.data.told?.resolve(false);
     this.#open.delete(socket);
   }
 
@@ -288,5 +297,6 @@ function flush(socket: Socket<Connection>): void {
   if (rest === undefined) return;
   const sent = Math.max(0, socket.write(rest));
   socket.data.rest = rest.subarray(sent);
-  if (sent === rest.length) socket.end();
+  // Where the caller is to say something yet, it is the one who hangs up.
+  if (sent === rest.length && socket.data.told === undefined) socket.end();
 }

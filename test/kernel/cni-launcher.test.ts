@@ -139,6 +139,27 @@ describe("the standard streams", () => {
     }
   });
 
+  test("full, so that nobody learns of what was added: it is taken back", async () => {
+    const [{ host }, alone] = [await servedHost(), plainHost()];
+    for (const each of [host, alone]) {
+      const container = each.container();
+      // What stays for good, such as the bridge, is there from the beginning.
+      for (const command of ["ADD", "DEL"]) await each.succeed(command, container, each.config());
+      const before = each.state();
+      const ended = await shell(each, '"$PLUGIN" >/dev/full', each.config(), {
+        CNI_COMMAND: "ADD",
+        CNI_CONTAINERID: container.name,
+        CNI_NETNS: `/run/netns/${container.name}`,
+        CNI_IFNAME: "eth0",
+      });
+      expect(ended.status).toBe(1);
+      // The server learns of it just after. Another call for the attachment waits for that: CHECK finds nothing.
+      const prevResult = { cniVersion: "1.0.0", ips: [] };
+      expect((await each.call("CHECK", container, { ...each.config(), prevResult })).status).toBe(1);
+      expect(each.state()).toBe(before);
+    }
+  });
+
   test("that do not wait are waited for", async () => {
     const host = plainHost();
     // dd leaves the descriptor as it used it. The kernel's buffer takes 64 KiB.
