@@ -21,25 +21,27 @@ describe("a kill at every change of", () => {
 
   for (const [index, type] of ["bridge", "portmap", "bandwidth", "tuning"].entries()) {
     for (const command of ["ADD", "DEL"] as const) {
-      test(
-        `${type} ${command} leaves nothing after DEL`,
-        async () => {
-          expect(scene.types[index]).toBe(type);
-          const points = await scene.points(command, index);
-          expect(points.length).toBeGreaterThan(5);
-          const trials: Trial[] = [];
-          for (const point of points) trials.push(await scene.trial(command, index, point));
-          const faults = trials.filter(
-            ({ afterDel, afterGc, problem }) =>
-              afterDel.length > 0 || afterGc.length > 0 || problem !== undefined,
-          );
-          expect(faults).toEqual([]);
-          // A few may not be reached again, such as where something is asked for until it is so.
-          const killed = trials.filter(({ wasKilled }) => wasKilled);
-          expect(killed.length).toBeGreaterThan(points.length * 0.9);
-        },
-        patience,
-      );
+      for (const victim of ["process", "server"] as const) {
+        test(
+          `the ${victim} of ${type} ${command} leaves nothing after DEL`,
+          async () => {
+            expect(scene.types[index]).toBe(type);
+            const points = await scene.points(command, index, victim);
+            expect(points.length).toBeGreaterThan(5);
+            const trials: Trial[] = [];
+            for (const point of points) trials.push(await scene.trial(command, index, victim, point));
+            const faults = trials.filter(
+              ({ afterDel, afterGc, problem }) =>
+                afterDel.length > 0 || afterGc.length > 0 || problem !== undefined,
+            );
+            expect(faults).toEqual([]);
+            // A few may not be reached again, such as where something is asked for until it is so.
+            const killed = trials.filter(({ wasKilled }) => wasKilled);
+            expect(killed.length).toBeGreaterThan(points.length * 0.8);
+          },
+          patience,
+        );
+      }
     }
   }
 });

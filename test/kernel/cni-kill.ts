@@ -53,20 +53,28 @@ export interface Trial extends Point {
 
 type Command = "ADD" | "DEL";
 
+/** Who is killed: the plugin's own process, or the server in the middle of doing its work. */
+export type Victim = "process" | "server";
+
 /** A host with a chain of plugins on which one container stays attached all the time. */
 export class KillScene implements AsyncDisposable {
   readonly host = new CniHost();
   readonly #plugins: string;
   readonly #version: string;
-  readonly #server: PluginServer | undefined;
+  readonly #strace: readonly string[];
+  #server: PluginServer | undefined;
   readonly #staying = this.host.container();
   readonly #victim = this.host.container();
   #baseline: string[] = [];
 
-  /** `plugins`: the folder of the executables. `served`: what is not killed is done by the plugins' server. */
-  constructor(plugins: string, options: { served: boolean; version: string }) {
+  /**
+   * `plugins`: the folder of the executables. `served`: what is not killed is done by the plugins' server. `threads`: a
+   * process's other threads, and what it starts, count as well.
+   */
+  constructor(plugins: string, options: { served: boolean; version: string; threads?: boolean }) {
     this.#plugins = plugins;
     this.#version = options.version;
+    this.#strace = options.threads === true ? ["strace", "-f", "-qq"] : ["strace", "-qq"];
     this.#server = options.served ? new PluginServer(this.host.node) : undefined;
   }
 
@@ -104,21 +112,20 @@ export class KillScene implements AsyncDisposable {
   }
 
   /** Each change of `command` of a plugin of the chain, as one run that is not killed shows them. */
-  async points(command: Command, index: number): Promise<Point[]> {
+  async points(command: Command, index: number, victim: Victim): Promise<Point[]> {
     const results = await this.#addUntil(this.#victim, 1, command === "ADD" ? index : this.types.length);
     const trace = join(this.host.dir, "trace");
     const config = this.#configOf(command, index, results);
-    await this.#run(["strace", "-qq", "-o", trace, "-e", `trace=${traced}`], command, config);
+    await this.#run(victim, ["-o", trace, "-e", `trace=${traced}`], command, config);
     await this.#delAll(this.#victim, 1);
-    return pointsIn(readFileSync(trace, "utf8"));
+    return pointsIn(readFileSync(trace, "utf8"), victim);
   }
 
-  async trial(command: Command, index: number, { syscall, nth }: Point): Promise<Trial> {
+  async trial(command: Command, index: number, victim: Victim, { syscall, nth }: Point): Promise<Trial> {
     const results = await this.#addUntil(this.#victim, 1, command === "ADD" ? index : this.types.length);
     const config = this.#configOf(command, index, results);
-    const strace = ["strace", "-qq", "-o", "/dev/null", "-e", `trace=${syscall}`];
-    const inject = ["-e", `inject=${syscall}:signal=SIGKILL:when=${nth}`];
-    const wasKilled = !(await this.#run([...strace, ...inject], command, config));
+    const inject = ["-e", `trace=${syscall}`, "-e", `inject=${syscall}:signal=SIGKILL:when=${nth}`];
+    const wasKilled = await this.#run(victim, ["-o", "/dev/null", ...inject], command, config);
     let problem: string | undefined;
     let afterDel: string[] = [];
     try {
@@ -181,8 +188,36 @@ export class KillScene implements AsyncDisposable {
     return await this.host.succeed(command, container, config, { plugins: this.#plugins });
   }
 
-  /** Runs the plugin as a process of its own, under something; true where it came to its end. */
-  async #run(under: readonly string[], command: Command, config: JsonObject): Promise<boolean> {
+  /** Runs the plugin once, with the victim under strace; true where that was killed. */
+  async #run(
+    victim: Victim,
+    options: readonly string[],
+    command: Command,
+    config: JsonObject,
+  ): Promise<boolean> {
+    if (victim === "process") return await this.#start([...this.#strace, ...options], command, config);
+    const { child: server } = this.#server as PluginServer;
+    const strace = Bun.spawn(["strace", ...options, "-p", String(server.pid)], { stderr: "pipe" });
+    // It says so when it has attached.
+    await strace.stderr.getReader().read();
+    await this.#start([], command, config, {});
+    strace.kill();
+    await strace.exited;
+    const wasKilled = server.signalCode !== null || (await isEnding(server));
+    if (wasKilled) {
+      this.#server = new PluginServer(this.host.node);
+      await this.#server.ready;
+    }
+    return wasKilled;
+  }
+
+  /** True where it was killed. */
+  async #start(
+    under: readonly string[],
+    command: Command,
+    config: JsonObject,
+    env: Record<string, string> = { [servedVariable]: "1" },
+  ): Promise<boolean> {
     const child = this.host.node.in(() =>
       Bun.spawn([...under, join(this.#plugins, String(config.type))], {
         stdin: new TextEncoder().encode(JSON.stringify(config)),
@@ -195,11 +230,12 @@ export class KillScene implements AsyncDisposable {
           CNI_NETNS: `/run/netns/${this.#victim.name}`,
           CNI_IFNAME: "eth0",
           CNI_PATH: this.#plugins,
-          [servedVariable]: "1",
+          ...env,
         },
       }),
     );
-    return (await child.exited) === 0;
+    await child.exited;
+    return child.signalCode !== null;
   }
 
   /** Everything that could be left: on the host, in the container, and in files. */
@@ -221,21 +257,31 @@ export class KillScene implements AsyncDisposable {
   }
 }
 
-/** What the main thread does after it knows what to do. */
-function pointsIn(trace: string): Point[] {
+/** A server that got a signal may not have been waited for yet. */
+async function isEnding({ pid, exited }: Bun.Subprocess): Promise<boolean> {
+  const state = /^State:\s+(\w)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+  if (state !== "Z" && state !== "X") return false;
+  await exited;
+  return true;
+}
+
+/** What is done after it is known what to do. strace counts for each thread. */
+function pointsIn(trace: string, victim: Victim): Point[] {
   const counts = new Map<string, number>();
-  const points: Point[] = [];
-  let knows = false;
+  const points = new Map<string, Point>();
+  let knows = victim === "server";
   for (const line of trace.split("\n")) {
-    const syscall = /^(\w+)\(/.exec(line)?.[1];
-    if (syscall === undefined) continue;
-    if (line.startsWith("read(0,")) knows = true;
-    if (syscall === "read") continue;
-    const nth = (counts.get(syscall) ?? 0) + 1;
-    counts.set(syscall, nth);
-    if (knows) points.push({ syscall, nth });
+    const [, thread = "", syscall = "", rest = ""] = /^(\d* *)(\w+)\((.*)/.exec(line) ?? [];
+    if (syscall === "" || syscall === "read") {
+      knows ||= rest.startsWith("0,");
+      continue;
+    }
+    const key = `${thread}${syscall}`;
+    const nth = (counts.get(key) ?? 0) + 1;
+    counts.set(key, nth);
+    if (knows) points.set(`${syscall} ${nth}`, { syscall, nth });
   }
-  return points;
+  return [...points.values()];
 }
 
 /** Paths below a folder, without those that say nothing: which address was last, and locks. */
