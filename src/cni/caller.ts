@@ -1,4 +1,5 @@
 import { quote } from "../lib/errors.ts";
+import { printable } from "../lib/printable.ts";
 import { status } from "../linux/lean/files.ts";
 import { type CniCommand, type Invocation, parseCniArgs } from "./env.ts";
 import { CniError, cniErrorCode, codeOf } from "./errors.ts";
@@ -130,7 +131,7 @@ export class PluginCaller {
     const request: PluginRequest = {
       invocation: { ...invocation, args: parseCniArgs(invocation.args.text) },
       config: parseNetworkConfig(call.config, { lenientPrevResult: command === "DEL" }),
-      warn: (message) => this.#options.warn(`${plugin.name}: ${message}`),
+      warn: (message) => this.#options.warn(`${plugin.name}: ${printable(message)}`),
       builtin: async (type, file) => await this.#options.builtin?.(type, file),
       env: process.env,
       delegateTimeout: this.#options.timeout,

@@ -1,4 +1,5 @@
 import { type ErrorDetails, explain, InvalidInput, WeftError } from "../lib/errors.ts";
+import { printable } from "../lib/printable.ts";
 
 /** Error codes of the CNI specification ("Well-known Error Codes"), and of libcni where it has its own. */
 export const cniErrorCode = {
@@ -45,8 +46,8 @@ export function toErrorResult(error: unknown, cniVersion: string): ErrorResult {
   return {
     cniVersion,
     code: codeOf(error),
-    msg: error instanceof Error ? error.message : explain(error),
-    ...(remedy === undefined ? {} : { details: remedy }),
+    msg: printable(error instanceof Error ? error.message : explain(error)),
+    ...(remedy === undefined ? {} : { details: printable(remedy) }),
   };
 }
 

@@ -1,7 +1,12 @@
 import { InvalidInput } from "../lib/errors.ts";
 import { Ip } from "../lib/ip.ts";
 import { Prefix } from "../lib/prefix.ts";
+import { printable } from "../lib/printable.ts";
 import { didYouMean, suggest } from "../lib/suggest.ts";
+
+/** Of what {@link Fields.unknownKeys} says. */
+const mostSentences = 20;
+const longestKey = 120;
 
 /** A JSON object as it was parsed. */
 export type JsonObject = Record<string, unknown>;
@@ -134,12 +139,22 @@ export class Fields {
     return meant === undefined ? undefined : `Write "${name}" in place of "${meant}"`;
   }
 
-  /** One sentence for each key that is not among `known`, with the likeliest intended one. */
+  /**
+   * One sentence for each key that is not among `known`, with the likeliest intended one. What is very many is counted
+   * instead.
+   */
   unknownKeys(known: readonly string[]): string[] {
     const sentences: string[] = [];
+    let count = 0;
     for (const key in this.raw) {
       if (known.includes(key) || known.some((other) => other.toLowerCase() === key.toLowerCase())) continue;
-      sentences.push(`${this.at(key)}: unknown key${didYouMean(key, known)}; it is ignored`);
+      if (++count <= mostSentences) {
+        const shown = printable(this.at(key), longestKey);
+        sentences.push(`${shown}: unknown key${didYouMean(key, known)}; it is ignored`);
+      }
+    }
+    if (count > mostSentences) {
+      sentences.push(`${this.path || "the configuration"}: ${count - mostSentences} more unknown keys`);
     }
     return sentences;
   }

@@ -1,6 +1,7 @@
 /** Parsers of what comes from outside, fed with mutations of good input: they accept it or throw their own errors. */
 import { expect, test } from "bun:test";
 import { InvalidInput } from "../lib/errors.ts";
+import { mutate, scramble } from "../lib/mutate.ts";
 import { seededRandom } from "../lib/random.ts";
 import { parseCniArgs } from "./env.ts";
 import { CniError, parseErrorResult, toErrorResult } from "./errors.ts";
@@ -33,55 +34,6 @@ const corpus = [
   },
   { name: "net", cniVersions: ["1.0.0"], plugins: [{ type: "a", capabilities: { x: true } }, { type: "b" }] },
 ];
-
-const oddities: readonly unknown[] = [
-  null,
-  true,
-  -1,
-  0,
-  1.5,
-  1e308,
-  "",
-  "x",
-  "../..",
-  "\0",
-  "\u{1f600}",
-  "10.0.0.1/33",
-  "::/129",
-  "1.1.0",
-  [],
-  {},
-  [[[]]],
-  { __proto__: null },
-  "a".repeat(5000),
-  Number.MAX_SAFE_INTEGER + 2,
-];
-
-/** Replaces one value somewhere inside. */
-function mutate(value: unknown, random: () => number): unknown {
-  const pick = <T>(items: readonly T[]): T => items[Math.floor(random() * items.length)] as T;
-  if (typeof value !== "object" || value === null || random() < 0.15) return pick(oddities);
-  if (Array.isArray(value)) {
-    if (value.length === 0) return [pick(oddities)];
-    const at = Math.floor(random() * value.length);
-    return value.map((item, i) => (i === at ? mutate(item, random) : item));
-  }
-  const keys = Object.keys(value);
-  const key =
-    keys.length === 0 || random() < 0.1 ? pick(["__proto__", "constructor", "IPS", "dns"]) : pick(keys);
-  return { ...value, [key]: mutate((value as Record<string, unknown>)[key], random) };
-}
-
-/** Cuts, doubles and flips characters. */
-function scramble(text: string, random: () => number): string {
-  const at = Math.floor(random() * text.length);
-  const kind = Math.floor(random() * 4);
-  if (kind === 0) return text.slice(0, at);
-  if (kind === 1) return text.slice(0, at) + text.slice(Math.max(0, at - 20));
-  if (kind === 2)
-    return text.slice(0, at) + String.fromCharCode(Math.floor(random() * 300)) + text.slice(at + 1);
-  return text.replace(/[{}[\]",:]/g, (c) => (random() < 0.02 ? "" : c));
-}
 
 /** Runs a parser; anything but its declared errors is a failure. */
 function attempt(input: string, action: () => unknown): boolean {

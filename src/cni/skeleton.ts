@@ -1,3 +1,4 @@
+import { printable } from "../lib/printable.ts";
 import { type CniCommand, type Invocation, parseInvocation } from "./env.ts";
 import { CniError, cniErrorCode, toErrorResult } from "./errors.ts";
 import {
@@ -69,7 +70,7 @@ function requestOf(plugin: Plugin, invocation: Invocation, config: NetworkConfig
   return {
     invocation,
     config,
-    warn: (message) => host.writeStderr(`${plugin.name}: ${message}\n`),
+    warn: (message) => host.writeStderr(`${plugin.name}: ${printable(message)}\n`),
     builtin: host.builtin,
     env: host.env,
     ...(host.deleteLink === undefined ? {} : { deleteLink: host.deleteLink }),

@@ -1,5 +1,8 @@
 import { describe, expect, test } from "bun:test";
+import { isJsonObject, type JsonObject } from "../cni/fields.ts";
 import { InvalidInput } from "../lib/errors.ts";
+import { mutate, scramble } from "../lib/mutate.ts";
+import { seededRandom } from "../lib/random.ts";
 import { parseDhcpConfig } from "./ipam-config.ts";
 
 const text = (bytes: Uint8Array | undefined) => new TextDecoder().decode(bytes);
@@ -48,4 +51,31 @@ describe("ipam of dhcp", () => {
       expect((error as InvalidInput).field).toBe(field);
     }
   });
+});
+
+test("what nobody should write is read or refused with an error of ours", () => {
+  const random = seededRandom(21);
+  const good: JsonObject = {
+    type: "dhcp",
+    provide: [
+      { option: "host-name", fromArg: "K8S_POD_NAME" },
+      { option: "60", value: "x" },
+    ],
+    request: [{ skipDefault: true }, { option: "routers" }],
+    suppress: ["gateway"],
+    priority: 5,
+  };
+  let accepted = 0;
+  for (let i = 0; i < 800; i++) {
+    let value: unknown = good;
+    for (let n = 0; n <= random() * 2; n++) value = mutate(value, random);
+    const args = random() < 0.5 ? "K8S_POD_NAME=a;X=b" : scramble("K8S_POD_NAME=a;X=b", random);
+    try {
+      parseDhcpConfig(isJsonObject(value) ? value : {}, args);
+      accepted++;
+    } catch (error) {
+      if (!(error instanceof InvalidInput)) throw error;
+    }
+  }
+  expect(accepted).toBeGreaterThan(40);
 });

@@ -1,3 +1,5 @@
+import { printable } from "./printable.ts";
+
 /** Details that every Weft error can carry; see {@link WeftError}. */
 export interface ErrorDetails {
   /** What the operator can do about it, one sentence in the imperative. */
@@ -22,7 +24,7 @@ export class WeftError extends Error {
 
   /** One line for people: the message, then the remedy. */
   explain(): string {
-    return this.remedy === undefined ? this.message : `${this.message}. ${this.remedy}`;
+    return shown(this.remedy === undefined ? this.message : `${this.message}. ${this.remedy}`);
   }
 }
 
@@ -39,6 +41,9 @@ export class InvalidInput extends WeftError {
   }
 }
 
+/** Of a line that is shown to people. Characters. */
+const longest = 10_000;
+
 /** A value as it is shown in messages: JSON, cut to 120 characters. */
 export function quote(value: unknown): string {
   const text = value === undefined ? "nothing" : (JSON.stringify(value) ?? String(value));
@@ -48,5 +53,14 @@ export function quote(value: unknown): string {
 /** The one line to show for anything that was thrown. */
 export function explain(error: unknown): string {
   if (error instanceof WeftError) return error.explain();
-  return error instanceof Error ? error.message : String(error);
+  return shown(error instanceof Error ? error.message : String(error));
+}
+
+/** Messages may carry what came from outside; of more than one line each stays a line. */
+function shown(text: string): string {
+  if (!text.includes("\n")) return printable(text, longest);
+  return text
+    .split("\n")
+    .map((line) => printable(line, longest))
+    .join("\n");
 }
