@@ -9,7 +9,14 @@ import { isExists } from "../linux/errors.ts";
 import { type LeanLink, type LeanRoute, LeanRtnl } from "../linux/lean/rtnl.ts";
 import { closingLate } from "./closing.ts";
 import { delegateCheck, delegateDel, delegateGc, delegateStatus } from "./delegate.ts";
-import { addRoutes, bringUp, describeLink, enableForwarding, settleAddresses } from "./interface.ts";
+import {
+  addRoutes,
+  bringUp,
+  describeLink,
+  enableForwarding,
+  settleAddresses,
+  tryWriteSysctl,
+} from "./interface.ts";
 import {
   addIpMasq,
   collectIpMasq,
@@ -127,9 +134,13 @@ async function attach(attaching: Attaching): Promise<Result> {
   for (const ip of result.ips) ip.interface = 1;
   // Nobody else is on the link: there are no duplicates to look for and no neighbours to tell.
   const { index } = inside;
+  // While the link-local address of its end is tentative, the host could not ask for the container either, and would drop
+  // what it forwards (RFC 4862 section 5.4).
+  const hasIpv6 = anyOf(addresses, ({ family }) => family === 6);
+  if (hasIpv6) tryWriteSysctl(`net/ipv6/conf/${outside.name}/accept_dad`, "0");
   bringUp({ netns, rtnl: container, ifname, index, enableDad: false, notify: false }, result);
   configureHost(host, outside, ends);
-  if (anyOf(addresses, ({ family }) => family === 6)) await settleAddresses(container, index, ifname);
+  if (hasIpv6) await settleAddresses(container, index, ifname);
   addContainerRoutes(container, index, ends, result);
   // The kernel makes an IPv6 address known to itself a moment later.
   for (const { gateway } of ends) await waitFor(settling, () => host.isLocal(gateway));

@@ -48,6 +48,19 @@ test("containers reach the host, each other and are reached, at once and in both
   }
 });
 
+test("a container is reached at once through a host whose links look for duplicates", async () => {
+  using host = new CniHost();
+  const [blue, green] = [host.container(), host.container()];
+  host.node.kernel.sysctl.write("net.ipv6.conf.default.accept_dad", 1);
+  await green.serve(8080, "green");
+  await host.succeed("ADD", blue, configOf(host));
+  const second = await host.succeed("ADD", green, configOf(host));
+  for (const family of [4, 6] as const) {
+    // What the host forwards before it has heard of green.
+    expect(await blue.ask(addressOf(second, family), 8080, 800)).toStartWith("green ");
+  }
+});
+
 test("the result, and what is at both ends", async () => {
   using host = new CniHost();
   const blue = host.container();
