@@ -1,3 +1,4 @@
+import { close } from "node:fs";
 import { parseMac } from "../lib/mac.ts";
 import * as ffi from "../linux/ffi.ts";
 import { inNetns, type NetnsRef } from "../linux/netns.ts";
@@ -122,11 +123,10 @@ class PacketWire implements Wire {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#reader.cancel().then(
-      () => ffi.close(this.#fd),
-      // It had ended with an error, which was told.
-      () => ffi.close(this.#fd),
-    );
+    // The kernel waits for a grace period (10 to 20 ms), which must not hold up this thread.
+    const closeLater = () => close(this.#fd, () => {});
+    // A stream that had ended with an error has told it.
+    this.#reader.cancel().then(closeLater, closeLater);
   }
 }
 

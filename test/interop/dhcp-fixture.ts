@@ -4,7 +4,9 @@
  *     lan 10.99.0.1 (the server) eth0 -- eth1 host -- br0, or a macvlan of eth1 -- containers
  */
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { join as path } from "node:path";
+import { formatLine, parseAnswer } from "../../src/cni/dhcp-protocol.ts";
 import type { JsonObject } from "../../src/cni/fields.ts";
 import { type Answer, CniHost } from "../kernel/cni-fixture.ts";
 import { join, Namespace } from "../kernel/services-fixture.ts";
@@ -17,10 +19,11 @@ type Child = Bun.Subprocess<"ignore", "ignore", "pipe">;
 class Process implements Disposable {
   readonly child: Child;
   log = "";
+  readonly #reading: Promise<void>;
 
   constructor(child: Child) {
     this.child = child;
-    void this.#read();
+    this.#reading = this.#read();
   }
 
   async #read(): Promise<void> {
@@ -28,7 +31,7 @@ class Process implements Disposable {
     for await (const bytes of this.child.stderr) this.log += decoder.decode(bytes, { stream: true });
   }
 
-  /** Waits until it says something, so many times. */
+  /** Waits until it says something, so many times. Throws where it ends before. */
   async said(text: string | RegExp, count = 1, patience = 20_000): Promise<void> {
     const pattern = typeof text === "string" ? text : new RegExp(text, "g");
     const found = () =>
@@ -36,10 +39,13 @@ class Process implements Disposable {
         ? this.log.split(pattern).length - 1
         : (this.log.match(pattern) ?? []).length;
     await until(
-      () => found() >= count,
+      () => found() >= count || this.child.exitCode !== null,
       () => `${text} ${count} times in: ${this.log}`,
       patience,
     );
+    if (found() >= count) return;
+    await this.#reading;
+    if (found() < count) throw new Error(`it ended: ${this.log}`);
   }
 
   async end(signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
@@ -106,6 +112,15 @@ export class DhcpScene implements Disposable {
       ...options,
     ]);
     await made.said("answering");
+    return made;
+  }
+
+  /** Starts Weft's daemon with a listening socket, as systemd does. */
+  activated(fd: number): Process {
+    const command = `LISTEN_PID=$$ LISTEN_FDS=1 exec ${path(root, "dist/weft")} dhcp daemon --socketpath ${this.socket}`;
+    const child = Bun.spawn(["sh", "-c", command], { stdio: ["ignore", "ignore", "pipe", fd] });
+    const made = new Process(child);
+    this.#processes.push(made);
     return made;
   }
 
@@ -205,6 +220,28 @@ export class DhcpScene implements Disposable {
           .split("\n")
           .filter((line) => line !== "")
       : [];
+  }
+
+  /** Asks the daemon without a plugin between; resolves to its answer, of which an error is thrown. */
+  async ask(command: "ADD" | "DEL", { name }: Namespace, ifname: string): Promise<JsonObject> {
+    const call = {
+      command,
+      network: "net",
+      containerId: name,
+      ifname,
+      netns: `/run/netns/${name}`,
+      args: "",
+    };
+    const socket = connect({ path: this.socket });
+    socket.write(formatLine({ ...call, ipam: {}, addresses: [], valid: [] }));
+    let text = "";
+    for await (const bytes of socket) text += bytes;
+    for (const line of text.trim().split("\n")) {
+      const answer = parseAnswer(line, this.socket);
+      if ("error" in answer) throw new Error(answer.error.msg);
+      if ("result" in answer) return answer.result;
+    }
+    throw new Error(`no answer for ${ifname}: ${text}`);
   }
 
   /** A bridge configuration with addresses by DHCP; the bridge has the host's link to the network. */

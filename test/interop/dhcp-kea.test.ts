@@ -1,6 +1,6 @@
 /** DHCP leases from Kea: got, kept, lost and given back. The scene is drawn in dhcp-fixture.ts. */
 import { describe, expect } from "bun:test";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { needs, testWith } from "../lib/needs.ts";
 import { addressIn, DhcpScene, until } from "./dhcp-fixture.ts";
 
@@ -187,6 +187,52 @@ describe("Kea", () => {
         () => `${leased().length} leases`,
       );
       expect(leased()).toMatchObject([{ clientId: `${stays?.name}/net/eth0` }]);
+    },
+    patience,
+  );
+
+  macvlanTest(
+    "gives 500 interfaces a lease and more time, with one process that stays small and has no thread for each",
+    async () => {
+      using scene = new DhcpScene();
+      const daemon = await scene.daemon();
+      await scene.kea(12, {
+        "renew-timer": 5,
+        subnet4: [{ id: 1, subnet: "10.99.0.0/16", pools: [{ pool: "10.99.1.0 - 10.99.3.255" }] }],
+      });
+      const container = scene.host.container();
+      const { links } = scene.host.node.kernel.rtnl;
+      const names = Array.from({ length: 500 }, (_, i) => `m${i}`);
+      for (const name of names) {
+        links.add({
+          kind: "macvlan",
+          name,
+          parent: "eth1",
+          macvlan: { mode: "bridge" },
+          netns: { name: container.name },
+        });
+      }
+      const answers = await Promise.all(names.map((ifname) => scene.ask("ADD", container, ifname)));
+      expect(new Set(answers.map((answer) => JSON.stringify(answer))).size).toBe(500);
+      const threads = /^Threads:\s+([0-9]+)$/m.exec(
+        readFileSync(`/proc/${daemon.child.pid}/status`, "utf8"),
+      )?.[1];
+      expect(Number(threads)).toBeLessThan(32);
+      expect(readdirSync(scene.stateDir)).toHaveLength(501);
+      await daemon.said("has more time", 500);
+      expect(daemon.log).not.toContain("lease lost");
+      await Promise.all(names.map((ifname) => scene.ask("DEL", container, ifname)));
+      // Nothing stays open for a lease that is gone.
+      const open = () => readdirSync(`/proc/${daemon.child.pid}/fd`).length;
+      await until(
+        () => open() < 64,
+        () => `${open()} descriptors`,
+      );
+      await until(
+        () => [...scene.keaLeases().values()].every(({ lifetime }) => lifetime === 0),
+        () => `${[...scene.keaLeases().values()].filter(({ lifetime }) => lifetime > 0).length} leases`,
+      );
+      expect(readdirSync(scene.stateDir)).toEqual(["lock"]);
     },
     patience,
   );
