@@ -71,7 +71,7 @@ export const bridge: Description = {
       common.ipMasq(described),
       vlan !== 0 && `puts the container's port into VLAN ${vlan}, untagged`,
       trunk(keys),
-      !keys.flagOr("preserveDefaultVlan", true) && "takes the port out of the bridge's default VLAN",
+      defaultVlan(keys, vlan),
       keys.flag("hairpinMode") && "lets packets leave by the port by which they came (hairpin)",
       keys.flag("promiscMode") && "sets the bridge promiscuous",
       keys.flag("portIsolation") && "keeps the container from the other isolated ports of the bridge",
@@ -86,6 +86,17 @@ export const bridge: Description = {
   advise: (described) =>
     idleWithoutIpam(described, ["isGateway", "isDefaultGateway", "ipMasq", "forceAddress"]),
 };
+
+/** What becomes of the VLAN that the bridge gives to every port, where there is another one. */
+function defaultVlan(keys: Keys, vlan: number): string | false {
+  const hasTrunk = trunk(keys) !== false;
+  if (vlan === 0 && !hasTrunk) return false;
+  if (keys.flagOr("preserveDefaultVlan", false))
+    return "leaves the port in the bridge's default VLAN as well";
+  const isSaid = !keys.flagOr("preserveDefaultVlan", true);
+  if (vlan === 0 && !isSaid) return "carries untagged frames in VLAN 1";
+  return "takes the port out of the bridge's default VLAN";
+}
 
 function trunk(keys: Keys): string | false {
   const vlans = keys.objects("vlanTrunk").flatMap((item) => {
