@@ -118,3 +118,24 @@ test("many runtimes at once on one container leave it as the last of them says",
   expect(host.node.kernel.nft.tables()).toEqual([]);
   expect(links(host.node).sort()).toEqual(["br0", "eth0", "lo"]);
 });
+
+const root = join(import.meta.dir, "../..");
+test("examples/cni/chain.ts", async () => {
+  const child = Bun.spawn(["unshare", "-n", process.execPath, join(root, "examples/cni/chain.ts")], {
+    cwd: root,
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+    timeout: 20_000,
+  });
+  const [said, complained] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+  expect(complained).toBe("");
+  expect(said.trimEnd().split("\n")).toEqual([
+    "the pod has 10.85.0.2/24",
+    "its links: lo,eth0",
+    "its somaxconn: 500",
+    "remembered: example/eth0",
+    "remembered: 0",
+  ]);
+  expect(await child.exited).toBe(0);
+});
