@@ -2,8 +2,7 @@ import type { PluginRequest } from "../cni/plugin.ts";
 import type { Link } from "../linux/route/link.ts";
 import type { Rtnl } from "../linux/route/rtnl.ts";
 import { describedInterface, mismatch, requireLink, requirePrevResult } from "./check-link.ts";
-import type { ChildLink } from "./child-link.ts";
-import type { ChildConfig } from "./child-plugin.ts";
+import type { ChildConfig, ChildLink } from "./child-link.ts";
 import { checkInterface } from "./interface-check.ts";
 import { requireMaster } from "./master.ts";
 

@@ -5,6 +5,7 @@ import { isErrno, isExists, isNotSupported, type KernelError } from "../linux/er
 import type { Link, NewLink } from "../linux/route/link.ts";
 import type { Rtnl } from "../linux/route/rtnl.ts";
 import { deleteLink } from "./deletion.ts";
+import type { MasterConfig } from "./master.ts";
 import type { OpenNetns } from "./netns.ts";
 import { vethName, vethPurpose } from "./veth.ts";
 
@@ -19,6 +20,13 @@ const tries = 3;
 
 /** What to make: all of a link but its name, its parent and where it lives. */
 export type ChildLink = Pick<NewLink, "kind" | "mtu" | "mac" | "macvlan" | "ipvlan" | "vlan">;
+
+/** What one call asks of such a plugin. */
+export interface ChildConfig {
+  link: ChildLink;
+  /** Undefined where the link stands for itself. */
+  master?: MasterConfig;
+}
 
 /** The link below. */
 export interface Master {

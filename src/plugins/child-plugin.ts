@@ -22,13 +22,6 @@ import { type MasterConfig, requireMaster, requireMasterUp, requireMtuWithin } f
 import { openNetns, tryOpenNetns } from "./netns.ts";
 import { type Undo, withUndo } from "./undo.ts";
 
-/** What one call asks of such a plugin. */
-export interface ChildConfig {
-  link: ChildLink;
-  /** Undefined where the link stands for itself. */
-  master?: MasterConfig;
-}
-
 /** What macvlan, ipvlan, vlan and dummy do not have in common. */
 export interface ChildTraits {
   /** The plugin's name, and the kernel's for the kind of link. */

@@ -1,6 +1,7 @@
 import { CniError, cniErrorCode } from "../cni/errors.ts";
 import type { PluginRequest } from "../cni/plugin.ts";
-import { type ChildConfig, childPlugin, parseMode } from "./child-plugin.ts";
+import type { ChildConfig } from "./child-link.ts";
+import { childPlugin, parseMode } from "./child-plugin.ts";
 import { parseMtu } from "./link-keys.ts";
 import { type MasterConfig, parseMaster } from "./master.ts";
 

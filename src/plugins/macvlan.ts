@@ -1,5 +1,6 @@
 import type { PluginRequest } from "../cni/plugin.ts";
-import { type ChildConfig, childPlugin, parseMode } from "./child-plugin.ts";
+import type { ChildConfig } from "./child-link.ts";
+import { childPlugin, parseMode } from "./child-plugin.ts";
 import { parseMtu, requestedMac } from "./link-keys.ts";
 import { parseMaster } from "./master.ts";
 

@@ -1,5 +1,6 @@
 import type { PluginRequest } from "../cni/plugin.ts";
-import { type ChildConfig, childPlugin } from "./child-plugin.ts";
+import type { ChildConfig } from "./child-link.ts";
+import { childPlugin } from "./child-plugin.ts";
 import { parseMtu } from "./link-keys.ts";
 import { parseMaster } from "./master.ts";
 
