@@ -7,7 +7,7 @@ import { LeanRtnl } from "../linux/lean/rtnl.ts";
 import { Rtnl } from "../linux/route/rtnl.ts";
 import { checkChild } from "./child-check.ts";
 import {
-  type ChildLink,
+  type ChildConfig,
   createChild,
   deleteChild,
   type Master,
