@@ -221,6 +221,34 @@ for (const variant of variants) {
     expect(host.rules().filter((line) => line.includes("HASH"))).toEqual([]);
   }, 20_000);
 
+  test(`many at the same time by ${variant}: what is shared is made once, and each has its own`, async () => {
+    using host = new IptablesHost(variant);
+    const bridge = host.config({ ipMasq: true, ipMasqBackend: "iptables" });
+    await host.succeed("ADD", host.container(), host.config());
+    const containers = Array.from({ length: 5 }, () => host.container());
+    const chains = await Promise.all(
+      containers.map(async (container, i) => {
+        const { json: prevResult } = await host.succeed("ADD", container, bridge);
+        const common = { cniVersion: "1.0.0", name: "net", backend: "iptables", prevResult };
+        const portMappings = [{ ...web, hostPort: 8080 + i }];
+        const chained = [
+          { ...common, type: "portmap", runtimeConfig: { portMappings } },
+          { ...common, type: "firewall", ingressPolicy: "isolated" },
+        ];
+        for (const config of chained) await host.succeed("ADD", container, config);
+        return { container, configs: [...chained.reverse(), bridge] };
+      }),
+    );
+    const shared = host.rules().filter((line) => !line.includes("HASH") && !/10\.77|fd77/.test(line));
+    expect(shared.toSorted()).toEqual([...new Set(shared)].toSorted());
+    await Promise.all(
+      chains.map(async ({ container, configs }) => {
+        for (const config of configs) await host.succeed("DEL", container, config);
+      }),
+    );
+    expect(host.rules()).toEqual(shared);
+  }, 30_000);
+
   test(`GC by ${variant} removes what is not valid, of its own network`, async () => {
     using host = new IptablesHost(variant);
     const more = { cniVersion: "1.1.0", ipMasq: true, ipMasqBackend: "iptables" };

@@ -8,4 +8,5 @@ await import("./cni-ptp.test.ts");
 await import("./cni-tuning.test.ts");
 await import("./cni-bandwidth.test.ts");
 await import("./cni-macvlan.test.ts");
+await import("./cni-firewall.test.ts");
 await import("../interop/cni-reference.test.ts");

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Node } from "../../kube/types.ts";
 import { explain } from "../../lib/errors.ts";
 import type { Prefix } from "../../lib/prefix.ts";
-import { isNotFound } from "../../linux/errors.ts";
+import { isNotFound, isNotSupported } from "../../linux/errors.ts";
 import type { Kernel } from "../../linux/kernel.ts";
 import { type TableRef, Transaction } from "../../linux/nftables/index.ts";
 import { tableName } from "../../plugins/masquerade-names.ts";
@@ -80,7 +80,10 @@ export const cniConfig: Feature = {
     if (removeServerSocket()) log.info("Removed the plugin server's socket");
     if (removeBridge(kernel, config.bridge))
       log.info("Removed the bridge and the pods' links", { bridge: config.bridge });
-    if (removeTable(kernel)) log.info("Removed the plugins' table from nftables", { table: tableName });
+    for (const family of ["inet", "bridge"] as const) {
+      const table: TableRef = { family, name: tableName };
+      if (removeTable(kernel, table)) log.info("Removed the plugins' table from nftables", { ...table });
+    }
     const leases = join(config.ipamDir, networkName);
     if (!existsSync(leases)) return;
     rmSync(leases, { recursive: true });
@@ -155,14 +158,13 @@ function removeBridge({ rtnl }: Kernel, bridge: string): boolean {
   return true;
 }
 
-/** Removes the port mappings and masquerading of the plugins; false where there are none. */
-function removeTable({ nft }: Kernel): boolean {
-  const table: TableRef = { family: "inet", name: tableName };
+/** Removes what the plugins have in nftables; false where there is none. */
+function removeTable({ nft }: Kernel, table: TableRef): boolean {
   try {
     nft.apply(new Transaction(table).delete({ kind: "table", ...table }));
     return true;
   } catch (error) {
-    if (!isNotFound(error)) throw error;
+    if (!isNotFound(error) && !isNotSupported(error)) throw error;
     return false;
   }
 }
