@@ -43,11 +43,18 @@ async function serve(): Promise<number> {
   return await serve();
 }
 
+/** The reference's plugin is its own daemon, too: units start `dhcp daemon`. */
+async function dhcpDaemon(): Promise<number> {
+  const { goDaemon } = await import("./dhcp/main.ts");
+  return await goDaemon(process.argv.slice(3));
+}
+
 const name = process.argv0.slice(process.argv0.lastIndexOf("/") + 1);
 const isServer = name === "weft-cni" && process.argv[2] === "serve";
-const status = isServer ? undefined : answerAtOnce(name);
+const isDhcpDaemon = name === "dhcp" && process.argv[2] === "daemon";
+const status = isServer || isDhcpDaemon ? undefined : answerAtOnce(name);
 if (status !== undefined) process.exit(status);
-(isServer ? serve() : run(name as PluginName)).then(
+(isServer ? serve() : isDhcpDaemon ? dhcpDaemon() : run(name as PluginName)).then(
   (result) => process.exit(result),
   (error: unknown) => {
     console.error(error);

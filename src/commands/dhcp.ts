@@ -1,6 +1,4 @@
-import { defaultSocketPath } from "../cni/dhcp-protocol.ts";
-import { parseDuration } from "../lib/duration.ts";
-import { InvalidInput } from "../lib/errors.ts";
+import { defaultFlags, optionsOf } from "../dhcp/flags.ts";
 import { createLog } from "../lib/log.ts";
 import { didYouMean } from "../lib/suggest.ts";
 import { type Command, exitStatus } from "./command.ts";
@@ -12,13 +10,12 @@ const specs = {
     type: "string",
     value: "PATH",
     help: "where plugins ask; their ipam.daemonSocketPath",
-    default: defaultSocketPath,
+    default: defaultFlags.socketpath,
   },
   hostprefix: {
     type: "string",
     value: "DIR",
     help: "where the host's root is seen: stands before the paths of the socket and of namespaces",
-    default: "",
   },
   pidfile: { type: "string", value: "PATH", help: "gets the process id" },
   broadcast: { type: "boolean", help: "ask servers to answer by broadcast" },
@@ -26,19 +23,19 @@ const specs = {
     type: "string",
     value: "TIME",
     help: "how long one server is asked for what it offered",
-    default: "10s",
+    default: defaultFlags.timeout,
   },
   resendmax: {
     type: "string",
     value: "TIME",
     help: "the longest pause between two tries",
-    default: "1m2s",
+    default: defaultFlags.resendmax,
   },
   resendtimeout: {
     type: "string",
     value: "TIME",
     help: "how long a lease is asked for in all, until ADD fails",
-    default: "3m28s",
+    default: defaultFlags.resendtimeout,
   },
   "log-format": { type: "string", value: "text|json", help: "of the log on standard error", default: "text" },
   verbose: { type: "boolean", short: "v", help: "log more" },
@@ -67,35 +64,10 @@ async function run(args: string[]): Promise<number> {
   }
   const format = choiceOption("log-format", options["log-format"] ?? "text", ["text", "json"] as const);
   const log = createLog({ format, level: options.verbose === true ? "debug" : "info" });
-  const time = (name: "timeout" | "resendmax" | "resendtimeout") => {
-    const text = options[name] ?? specs[name].default;
-    const milliseconds = parseDuration(text, `--${name}`);
-    if (milliseconds > 0) return milliseconds;
-    throw new InvalidInput(`--${name}`, text, "is no time at all");
-  };
-  const abort = new AbortController();
-  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => abort.abort());
-  // Whoever reads the log may go away; the leases are not to go with them.
-  process.stderr.on("error", () => {});
-  const { runDaemon } = await import("../dhcp/main.ts");
-  await runDaemon({
-    socketPath: absolute("socketpath", options.socketpath ?? defaultSocketPath),
-    hostPrefix: options.hostprefix ?? "",
-    pidFile: options.pidfile ?? "",
-    broadcast: options.broadcast === true,
-    timeout: time("timeout"),
-    resendMax: time("resendmax"),
-    resendTimeout: time("resendtimeout"),
-    log,
-    signal: abort.signal,
-    env: process.env,
-  });
+  const flags = { ...defaultFlags, ...options };
+  const { runUntilTerminated } = await import("../dhcp/main.ts");
+  await runUntilTerminated({ ...optionsOf(flags), log });
   return exitStatus.ok;
-}
-
-function absolute(option: string, path: string): string {
-  if (path.startsWith("/")) return path;
-  throw new InvalidInput(`--${option}`, path, "is not an absolute path", { remedy: "Begin it with /" });
 }
 
 const command: Command = { name: "dhcp", summary: "keep DHCP leases for containers", help, run };

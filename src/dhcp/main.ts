@@ -1,27 +1,16 @@
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
-import { dirname, isAbsolute } from "node:path";
+import { dirname } from "node:path";
 import { systemClock } from "../lib/clock.ts";
-import { InvalidInput, WeftError } from "../lib/errors.ts";
-import type { Log } from "../lib/log.ts";
+import { explain, InvalidInput, WeftError } from "../lib/errors.ts";
+import { createLog } from "../lib/log.ts";
 import { isErrno } from "../linux/errors.ts";
 import * as ffi from "../linux/ffi.ts";
 import { openLock } from "../linux/lean/files.ts";
 import { DhcpDaemon } from "./daemon.ts";
-import type { DaemonSettings } from "./identity.ts";
+import { type DaemonOptions, optionsOf, parseGoFlags } from "./flags.ts";
 import { type Listening, serve } from "./server.ts";
 import { LeaseStore } from "./store.ts";
-
-/** How the daemon is started. */
-export interface DaemonOptions extends DaemonSettings {
-  /** Without the prefix, as the following. */
-  socketPath: string;
-  /** "" for none. */
-  pidFile: string;
-  log: Log;
-  signal: AbortSignal;
-  env: Readonly<Record<string, string | undefined>>;
-}
 
 /** sun_path of 108 bytes has a zero at its end. */
 const longestPath = 107;
@@ -35,9 +24,6 @@ const firstListenFd = 3;
  */
 export async function runDaemon(options: DaemonOptions): Promise<void> {
   const { hostPrefix, pidFile, log, signal, env } = options;
-  if (pidFile !== "" && !isAbsolute(pidFile)) {
-    throw new InvalidInput("--pidfile", pidFile, "is not an absolute path", { remedy: "Begin it with /" });
-  }
   // Whoever can connect can ask for leases in any namespace.
   process.umask(0o077);
   const path = `${hostPrefix}${options.socketPath}`;
@@ -118,4 +104,24 @@ function inUse(path: string): WeftError {
   return new WeftError("dhcp-daemon-runs", `another DHCP daemon runs: it uses ${path}`, {
     remedy: "Stop it, or give this one another --socketpath",
   });
+}
+
+/** Runs the daemon until this process is told to end. */
+export async function runUntilTerminated(options: Omit<DaemonOptions, "signal" | "env">): Promise<void> {
+  const abort = new AbortController();
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => abort.abort());
+  // Whoever reads the log may go away; the leases are not to go with them.
+  process.stderr.on("error", () => {});
+  await runDaemon({ ...options, signal: abort.signal, env: process.env });
+}
+
+/** The daemon as the reference's plugin starts it: `dhcp daemon`, with Go's flags. Resolves to the exit status. */
+export async function goDaemon(args: readonly string[]): Promise<number> {
+  try {
+    await runUntilTerminated({ ...optionsOf(parseGoFlags(args)), log: createLog() });
+    return 0;
+  } catch (error) {
+    console.error(explain(error));
+    return error instanceof InvalidInput ? 2 : 1;
+  }
 }

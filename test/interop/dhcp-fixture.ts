@@ -8,7 +8,7 @@ import { connect } from "node:net";
 import { join as path } from "node:path";
 import { formatLine, parseAnswer } from "../../src/cni/dhcp-protocol.ts";
 import type { JsonObject } from "../../src/cni/fields.ts";
-import { type Answer, CniHost } from "../kernel/cni-fixture.ts";
+import { type Answer, CniHost, ownPlugins } from "../kernel/cni-fixture.ts";
 import { join, Namespace } from "../kernel/services-fixture.ts";
 
 const root = path(import.meta.dir, "../..");
@@ -111,6 +111,14 @@ export class DhcpScene implements Disposable {
       "--verbose",
       ...options,
     ]);
+    await made.said("answering");
+    return made;
+  }
+
+  /** Starts the daemon as units of the reference do. */
+  async pluginDaemon(...flags: string[]): Promise<Process> {
+    const command = [path(ownPlugins, "dhcp"), "daemon", "-socketpath", this.socket, ...flags];
+    const made = this.#spawn(this.host.node, command);
     await made.said("answering");
     return made;
   }

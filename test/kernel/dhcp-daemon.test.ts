@@ -195,6 +195,26 @@ describe("The daemon", () => {
     patience,
   );
 
+  kernelTest(
+    "is the plugin's executable too, with the flags of the reference's",
+    async () => {
+      using scene = new DhcpScene();
+      const pidFile = path(scene.dir, "pid");
+      const daemon = await scene.pluginDaemon("-broadcast=true", "-timeout", "5s", `-pidfile=${pidFile}`);
+      expect(existsSync(pidFile)).toBe(true);
+      scene.bridge();
+      using server = await serve(scene, (message) => [
+        reply(message, typeOf(message) === messageType.discover ? "offer" : "ack", "10.99.0.50", own),
+      ]);
+      const container = scene.host.container();
+      await scene.host.succeed("ADD", container, scene.bridged());
+      expect(server.heard.every(({ broadcast }) => broadcast)).toBe(true);
+      await daemon.end();
+      expect(existsSync(pidFile)).toBe(false);
+    },
+    patience,
+  );
+
   referenceTest(
     "tells the reference's plugin that it is another one",
     async () => {
