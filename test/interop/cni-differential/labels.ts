@@ -82,12 +82,21 @@ export class Labels {
     return (label?.slice(1, -1) ?? "outside") as Place;
   }
 
+  /** The text of a file, its generated hardware addresses too. */
+  applyToFile(text: string): string {
+    const withoutMacs = text.replace(/\b([0-9a-f]{2}:){5}[0-9a-f]{2}\b/g, (mac) =>
+      this.isLiteral(mac) ? mac : "<mac>",
+    );
+    return this.apply(withoutMacs);
+  }
+
   apply(text: string): string {
     let out = text;
     for (const [path, label] of this.#paths) out = out.replaceAll(path, label);
     return out
       .replace(generatedName, (name) => this.#names.get(name) ?? "veth<?>")
       .replace(generatedLinkLocal, "fe80::<generated>")
-      .replace(/\b8[0-9a-f]{3}:(?=[\s"]|$)/g, "<handle>:");
+      .replace(/\b8[0-9a-f]{3}:(?=[\s"]|$)/g, "<handle>:")
+      .replace(/\bindex \d+ ref\b/g, "index <n> ref");
   }
 }

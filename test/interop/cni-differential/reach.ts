@@ -5,9 +5,6 @@ import type { Place, Probe } from "./case.ts";
 import type { State } from "./snapshot.ts";
 import { echoPort, type Twin } from "./twin.ts";
 
-/** How long an answer may take. Milliseconds. */
-const patience = 400;
-
 /**
  * What is asked of every attached container: host and outside ask it, it asks its gateway and the outside, and each other
  * container. The same on both sides, since the addresses are.
@@ -31,11 +28,13 @@ export function usualProbes(attached: ReadonlyMap<Place, JsonObject>): Probe[] {
   return probes;
 }
 
-/** Asks all at once. */
-export async function ask(twin: Twin, probes: readonly Probe[]): Promise<State> {
+/** Asks all at once. `patience`: milliseconds that an answer may take. */
+export async function ask(twin: Twin, probes: readonly Probe[], patience: number): Promise<State> {
   const there = probes.filter(({ from }) => twin.places().some(([place]) => place === from));
   const answers = await Promise.all(
-    there.map(async (probe): Promise<[string, string]> => [describe(probe), await answer(twin, probe)]),
+    there.map(
+      async (probe): Promise<[string, string]> => [describe(probe), await answer(twin, probe, patience)],
+    ),
   );
   return new Map(answers);
 }
@@ -43,13 +42,17 @@ export async function ask(twin: Twin, probes: readonly Probe[]): Promise<State> 
 const describe = ({ from, to, by, port }: Probe) =>
   `reach/${from} asks ${to}${by === "ping" ? "" : ` port ${port ?? echoPort}`} by ${by}`;
 
-async function answer(twin: Twin, { from, to, by, port = echoPort }: Probe): Promise<string> {
+async function answer(
+  twin: Twin,
+  { from, to, by, port = echoPort }: Probe,
+  patience: number,
+): Promise<string> {
   const place = twin.place(from);
   switch (by) {
     case "tcp":
       return withoutPort(await place.ask(to, port, patience));
     case "udp":
-      return withoutPort(await askByUdp(place, to, port));
+      return withoutPort(await askByUdp(place, to, port, patience));
     case "ping": {
       const words = ["ping", "-n", "-c", "1", "-W", `${patience / 1000}`, to];
       return (await twin.output(from, words)).includes(" 0% packet loss") ? "alive" : "silence";
@@ -57,7 +60,7 @@ async function answer(twin: Twin, { from, to, by, port = echoPort }: Probe): Pro
   }
 }
 
-async function askByUdp(place: Namespace, to: string, port: number): Promise<string> {
+async function askByUdp(place: Namespace, to: string, port: number, patience: number): Promise<string> {
   try {
     const client = await place.udp(to, port);
     try {

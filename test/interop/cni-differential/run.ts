@@ -65,8 +65,9 @@ class Comparison {
   }
 
   async step(step: Call | Change | End): Promise<Difference[]> {
-    if (!isCall(step)) this.#touched = true;
-    else this.#beginning ??= (await takeSnapshot(this.#twins[1], sysctlsOf(this.#case), true)).state;
+    if (!isCall(step) || step.more !== undefined) this.#touched = true;
+    if (isCall(step))
+      this.#beginning ??= (await takeSnapshot(this.#twins[1], sysctlsOf(this.#case), true)).state;
     const answers = await Promise.all(this.#twins.map((twin) => this.#play(twin, step)));
     if (isCall(step)) this.#keepAttached(step, answers[0] ?? []);
     // What somebody else changed before the first ADD was there before.
@@ -76,8 +77,9 @@ class Comparison {
     const failed = !hasFailed.includes(false);
     const deadline = performance.now() + patience;
     for (let pause = 10; ; pause *= 2) {
+      const wait = pause === 10 ? 500 : 2000;
       const states = await Promise.all(
-        this.#twins.map((twin, i) => this.#look(twin, step, answers[i] ?? [])),
+        this.#twins.map((twin, i) => this.#look(twin, step, answers[i] ?? [], wait)),
       );
       const [reference, weft] = states as [State, State];
       const found = this.#compare(describe(step), failed, reference, weft);
@@ -101,14 +103,19 @@ class Comparison {
     if (last !== undefined) this.#attached.set(container, last);
   }
 
-  async #look(twin: Twin, step: Call | Change | End, answers: readonly Answer[]): Promise<State> {
+  async #look(
+    twin: Twin,
+    step: Call | Change | End,
+    answers: readonly Answer[],
+    wait: number,
+  ): Promise<State> {
     // CHECK changes nothing.
     if (isCall(step) && step.verb === "CHECK") return outcomes(answers, undefined);
     const { state, labels } = await takeSnapshot(twin, sysctlsOf(this.#case), this.#attached.size === 0);
     for (const [key, value] of outcomes(answers, labels)) state.set(key, value);
     if (!isCall(step) || step.verb !== "ADD") return state;
     const probes = [...usualProbes(this.#attached), ...(this.#case.probes ?? [])];
-    for (const [key, value] of await ask(twin, probes)) state.set(key, value);
+    for (const [key, value] of await ask(twin, probes, wait)) state.set(key, value);
     return state;
   }
 
@@ -128,6 +135,7 @@ class Comparison {
         touched: this.#touched,
         failed,
         restored,
+        states: { reference, weft },
         step,
         key,
         reference: reference.get(key),
@@ -136,8 +144,8 @@ class Comparison {
   }
 }
 
-/** Keys that are not of what is on the host; and an empty lock stays. */
-const notState = /^(outcome|reach)\/|^host file\/.*\/lock$/;
+/** Keys that are not of what is on the host; and of a folder of leases an empty lock and the last address stay. */
+const notState = /^(outcome|reach)\/|^host file\/.*\/(lock|last_reserved_ip\.\d)$/;
 
 /** The key that says that there is a link. */
 const isLink = /^\S+ link\/[^/]+$/;

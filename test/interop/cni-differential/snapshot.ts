@@ -68,7 +68,7 @@ export async function takeSnapshot(twin: Twin, sysctls: readonly string[], idle:
     for (const line of more.split("\n")) if (line !== "") put(`more/${line}`, "there");
     for (const [key, value] of readSysctls(namespace, links, sysctls)) put(`sysctl/${key}`, value);
   }
-  for (const [file, text] of files(twin)) state.set(`host file${file}`, labels.apply(text));
+  for (const [file, text] of files(twin)) state.set(`host file${file}`, labels.applyToFile(text));
   if (idle)
     for (const line of await leftoverRules(twin)) state.set(`host rules/${labels.apply(line)}`, "left over");
   return { state, labels };
