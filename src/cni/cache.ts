@@ -76,6 +76,8 @@ export class ResultCache {
   /** Nothing to remove is fine. Throws a {@link CniError} of code 5. */
   remove(key: Key): void {
     const file = this.#file(key);
+    const found = readEntry(file);
+    if (found !== undefined && !isOf(found, key)) return;
     try {
       rmSync(file, { force: true });
     } catch (error) {
@@ -124,6 +126,7 @@ function parseEntry(fields: Fields, key: Key | undefined): CachedAttachment | un
     ifname: fields.string("ifName") ?? "",
   };
   if (result === undefined || entry.network === "" || entry.ifname === "") return undefined;
+  if (key !== undefined && !isOf(entry, key)) return undefined;
   return {
     ...entry,
     netns: fields.string("netns") ?? "",
@@ -132,6 +135,11 @@ function parseEntry(fields: Fields, key: Key | undefined): CachedAttachment | un
     config: Buffer.from(fields.string("config") ?? "", "base64").toString("utf8"),
     result,
   };
+}
+
+/** "a-b" of "c" has the same file as "a" of "b-c". */
+function isOf(entry: Key, { network, containerId, ifname }: Key): boolean {
+  return entry.network === network && entry.containerId === containerId && entry.ifname === ifname;
 }
 
 /** What libcni kept before it had cniCacheV1 (0.7): the result alone. */

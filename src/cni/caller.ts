@@ -20,6 +20,7 @@ export interface CallerOptions {
   /** Milliseconds for each plugin. */
   timeout: number;
   builtin?: ((type: string, file: string | undefined) => Promise<Plugin | undefined>) | undefined;
+  signal?: AbortSignal | undefined;
   /** Takes what plugins say on standard error, and warnings. */
   warn: (message: string) => void;
 }
@@ -88,7 +89,10 @@ export class PluginCaller {
     const own = await this.#options.builtin?.(type, findPlugin(type, this.#options.path));
     if (own === undefined) return await this.#execute(call);
     const abort = new AbortController();
-    const work = this.#runBuiltin(own, call, abort.signal);
+    const { signal } = this.#options;
+    // Where it was aborted before, something is being taken back, which goes on.
+    const outer = signal === undefined || signal.aborted ? [] : [signal];
+    const work = this.#runBuiltin(own, call, AbortSignal.any([abort.signal, ...outer]));
     if (await settles(work, this.#options.timeout)) return (await work) ?? "";
     abort.abort();
     const isDone = await settles(work, grace);
@@ -159,6 +163,7 @@ export class PluginCaller {
       stdin: JSON.stringify(call.config),
       timeout: this.#options.timeout,
       ownGroup: true,
+      signal: this.#options.signal,
       onStderr: (text) => this.#options.warn(`${type}: ${text.trimEnd()}`),
     });
   }

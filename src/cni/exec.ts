@@ -74,7 +74,7 @@ export async function execPlugin(execution: PluginExecution): Promise<string> {
   const child = await start(execution);
   const output = new LimitedReader(child.stdout);
   const errors = new LimitedReader(child.stderr);
-  let ending: "slow" | "rubbish" | undefined;
+  let ending: "slow" | "rubbish" | "stopped" | undefined;
   const kill = () => {
     try {
       process.kill(execution.ownGroup ? -child.pid : child.pid, "SIGKILL");
@@ -90,7 +90,8 @@ export async function execPlugin(execution: PluginExecution): Promise<string> {
     kill();
   };
   const timer = setTimeout(end("slow"), timeout);
-  execution.signal?.addEventListener("abort", kill);
+  const stop = end("stopped");
+  execution.signal?.addEventListener("abort", stop);
   try {
     const tooMuch = end("rubbish");
     const [stdout, stderr] = await Promise.all([output.read(tooMuch), errors.read(tooMuch)]);
@@ -102,6 +103,11 @@ export async function execPlugin(execution: PluginExecution): Promise<string> {
         remedy: `Look what holds ${file} up`,
       });
     }
+    if (ending === "stopped") {
+      throw pluginError(type, command, "was killed: nobody waits for it any more", {
+        code: cniErrorCode.tryAgainLater,
+      });
+    }
     if (ending === "rubbish") {
       const began = showStart(`${stdout}${stderr}`);
       const problem = `printed more than ${longestOutput / 2 ** 20} MiB and was killed; it began ${began}`;
@@ -111,7 +117,7 @@ export async function execPlugin(execution: PluginExecution): Promise<string> {
     throw failureOf(type, command, stdout, stderr, String(child.signalCode ?? `exit status ${status}`));
   } finally {
     clearTimeout(timer);
-    execution.signal?.removeEventListener("abort", kill);
+    execution.signal?.removeEventListener("abort", stop);
   }
 }
 

@@ -128,6 +128,35 @@ test("GC knows by the result which namespace an entry of the older libcni means,
   expect(ground.env()).toMatchObject({ CNI_COMMAND: "GC", CNI_CONTAINERID: "", CNI_NETNS: "" });
 });
 
+test("an entry whose file has the same name by chance is another's", async () => {
+  const ground = new Ground({ a: answer("10.0.0.1/8") });
+  const runtime = ground.runtime();
+  await runtime.add(single, { ...blue, containerId: "b-c" });
+  const twin = list([{ type: "a" }], { name: "net-b" });
+  await runtime.del(twin, { ...blue, containerId: "c" });
+  expect(ground.stdin("a", "DEL").prevResult).toBeUndefined();
+  expect(ground.cached()).toEqual(["net-b-c-eth0"]);
+});
+
+test("when the runtime is told to stop, what runs is killed and what was added is taken back", async () => {
+  const ground = new Ground({
+    a: answer("10.0.0.1/8"),
+    b: `[ "$CNI_COMMAND" = ADD ] || exit 0; touch ${"$"}0.began; sleep 1000`,
+  });
+  const stop = new AbortController();
+  const runtime = ground.runtime({ signal: stop.signal });
+  const adding = errorOf(runtime.add(list([{ type: "a" }, { type: "b" }]), blue));
+  await until(() => existsSync(join(ground.dir, "b.began")));
+  stop.abort();
+  expect(await adding).toMatchObject({
+    cniCode: 11,
+    message: expect.stringContaining("was killed: nobody waits"),
+  });
+  expect(ground.calls()).toEqual(["ADD a", "ADD b", "DEL b", "DEL a"]);
+  expect(await errorOf(runtime.add(single, blue))).toMatchObject({ cniCode: 11 });
+  expect(ground.calls()).toHaveLength(5);
+});
+
 test("GC goes on after failures and has the code of the first", async () => {
   const ground = new Ground({
     a: `[ "$CNI_COMMAND" = DEL ] && [ "$CNI_CONTAINERID" = blue ] && { ${fail(11, "busy")}; }; ${answer("10.0.0.1/8")}`,
@@ -265,7 +294,7 @@ test("what a plugin of this process started is killed with it", async () => {
     if (request.invocation.command === "ADD") await delegateAdd("ipam", request);
   });
   const error = await errorOf(ground.runtime({ timeout: 300, ...builtin(plugin) }).add(chain, blue));
-  expect(error.message).toContain('(plugin "own" failed (ADD): plugin "ipam" failed (ADD): SIGKILL');
+  expect(error.message).toContain('(plugin "own" failed (ADD): plugin "ipam" failed (ADD): was killed');
   expect(existsSync(`/proc/${readFileSync(join(ground.dir, "ipam.pid"), "utf8").trim()}`)).toBe(false);
 });
 

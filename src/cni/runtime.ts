@@ -1,8 +1,8 @@
 import { quote } from "../lib/errors.ts";
 import { type CachedAttachment, defaultCacheDir, ResultCache } from "./cache.ts";
-import { PluginCaller, type PluginVersions, UnfinishedCall } from "./caller.ts";
+import { type PluginCall, PluginCaller, type PluginVersions, UnfinishedCall } from "./caller.ts";
 import { CniError, cniErrorCode, codeOf } from "./errors.ts";
-import type { JsonObject } from "./fields.ts";
+import { isJsonObject, type JsonObject } from "./fields.ts";
 import type { ListedPlugin, NetworkList } from "./list.ts";
 import type { AttachmentKey, Plugin } from "./plugin.ts";
 import { formatResult, parseResult, type Result } from "./result.ts";
@@ -38,6 +38,8 @@ export interface RuntimeOptions {
    * undefined.
    */
   builtin?: (type: string, file: string | undefined) => Promise<Plugin | undefined>;
+  /** When it is aborted, the plugins that run are killed, and what was being added is taken back. */
+  signal?: AbortSignal;
   /** Takes what plugins say on standard error, and warnings. */
   onWarning?: (message: string) => void;
 }
@@ -54,9 +56,10 @@ export class CniRuntime {
   readonly #turns: RuntimeTurns;
 
   constructor(options: RuntimeOptions) {
-    const { path, builtin, timeout = defaultTimeout, cacheDir = defaultCacheDir } = options;
+    const { path, builtin, signal, timeout = defaultTimeout, cacheDir = defaultCacheDir } = options;
     this.#options = options;
-    this.#caller = new PluginCaller({ path, timeout, builtin, warn: (message) => this.#warn(message) });
+    const warn = (message: string) => this.#warn(message);
+    this.#caller = new PluginCaller({ path, timeout, builtin, signal, warn });
     this.#cache = new ResultCache(cacheDir);
     this.#turns = new RuntimeTurns(cacheDir, timeout);
   }
@@ -75,6 +78,7 @@ export class CniRuntime {
     let result: Result | undefined;
     try {
       for (const plugin of list.plugins) {
+        if (this.#options.signal?.aborted === true) throw toldToStop();
         result = await this.#caller.add(callOf("ADD", list, plugin, attachment, result), version);
       }
       if (result === undefined) throw new CniError(cniErrorCode.invalidNetworkConfig, "plugins: none");
@@ -162,14 +166,16 @@ export class CniRuntime {
       const { containerId, ifname } = cached;
       await attempt(`stale attachment ${containerId}/${ifname}: `, async () => {
         requireKey(cached);
-        await this.#turns.stale(containerId, () => this.#del(list, cached));
+        // The older libcni's entries have no namespace, but the result names it.
+        const netns = cached.netns || sandboxOf(cached);
+        await this.#turns.stale(containerId, () => this.#del(list, { ...cached, netns }));
       });
     }
     if (isAtLeast(list.cniVersion, "1.1.0")) {
       const attachments = valid.map(({ containerId, ifname }) => ({ containerID: containerId, ifname }));
       const extra = { "cni.dev/valid-attachments": attachments, "cni.dev/attachments": attachments };
       for (const plugin of list.plugins) {
-        await attempt("", () => this.#caller.run(networkCallOf("GC", list, plugin, extra)));
+        await attempt("", () => this.#call({ containerId: "", ...networkCallOf("GC", list, plugin, extra) }));
       }
     }
     const [first] = failures;
@@ -207,8 +213,6 @@ export class CniRuntime {
       const version = cached.result.cniVersion;
       const written = typeof version === "string" && isSupportedVersion(version) ? version : versionOf(list);
       const result = parseResult(cached.result, written);
-      // The older libcni's entries have no namespace, but the result names it.
-      if (completed.netns === "") completed.netns = cached.netns || sandboxOf(result, completed.ifname);
       return { attachment: completed, result };
     } catch (problem) {
       // Cut short or foreign: DEL has to do without.
@@ -216,8 +220,8 @@ export class CniRuntime {
     }
   }
 
-  /** A call in the container's turn, which lasts until the plugin has ended. */
-  async #call(call: ReturnType<typeof callOf>): Promise<void> {
+  /** A call in the turn of a container, or "" for a network's, which lasts until the plugin has ended. */
+  async #call(call: PluginCall & { containerId: string }): Promise<void> {
     try {
       await this.#caller.run(call);
     } catch (error) {
@@ -297,8 +301,10 @@ function argsText({ args = [] }: Attachment): string {
 }
 
 /** The namespace of the container's interface. */
-function sandboxOf({ interfaces }: Result, ifname: string): string {
-  return interfaces.find(({ name, sandbox }) => name === ifname && sandbox !== undefined)?.sandbox ?? "";
+function sandboxOf({ result, ifname }: CachedAttachment): string {
+  const interfaces = Array.isArray(result.interfaces) ? result.interfaces.filter(isJsonObject) : [];
+  const sandbox = interfaces.find(({ name, sandbox }) => name === ifname && sandbox !== undefined)?.sandbox;
+  return typeof sandbox === "string" ? sandbox : "";
 }
 
 function versionOf({ cniVersion }: NetworkList): CniVersion {
@@ -310,6 +316,10 @@ function versionOf({ cniVersion }: NetworkList): CniVersion {
 function prevResultOf(result: Result | undefined, version: CniVersion): JsonObject {
   if (result === undefined || (result.ips.length === 0 && !isAtLeast(version, "0.3.0"))) return {};
   return { prevResult: formatResult(result, version) };
+}
+
+function toldToStop(): CniError {
+  return new CniError(cniErrorCode.tryAgainLater, "ADD was broken off: the runtime was told to stop");
 }
 
 function noCheck({ name, cniVersion }: NetworkList): CniError {

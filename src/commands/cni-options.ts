@@ -76,8 +76,16 @@ export function pathOf(options: Options): string[] {
   return path.split(":").filter((folder) => folder !== "");
 }
 
+/** Aborted when somebody ends the command: plugins have process groups of their own, which no terminal reaches. */
+export function untilStopped(): AbortSignal {
+  const stop = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => stop.abort());
+  return stop.signal;
+}
+
 export function runtimeOf(options: Options): CniRuntime {
   return new CniRuntime({
+    signal: untilStopped(),
     path: pathOf(options),
     cacheDir: options["cache-dir"] ?? specs["cache-dir"].default,
     timeout: 1000 * integerOption("timeout", options.timeout ?? specs.timeout.default, 1, 86_400),

@@ -4,7 +4,7 @@ import { parseJsonObject } from "../cni/netconf.ts";
 import type { Attachment } from "../cni/runtime.ts";
 import type { CniVersion } from "../cni/versions.ts";
 import { didYouMean } from "../lib/suggest.ts";
-import { cnitoolId, ownPlugin } from "./cni-options.ts";
+import { cnitoolId, ownPlugin, untilStopped } from "./cni-options.ts";
 import { type Command, exitStatus } from "./command.ts";
 
 /** Which network and attachment a command line and the environment mean. */
@@ -104,6 +104,7 @@ function newRuntime(): CniRuntime {
   return new CniRuntime({
     path: (process.env.CNI_PATH ?? "").split(":").filter((folder) => folder !== ""),
     builtin: ownPlugin,
+    signal: untilStopped(),
     onWarning: (message) => console.error(message),
   });
 }

@@ -57,6 +57,6 @@ test("nobody waits for the outputs of a delegate that was killed, which what it 
   const added = delegateAdd("ipam", request(stuck, { signal: abort.signal }));
   while (!existsSync(join(folder, "pid")) || pidOfSleep() === 0) await Bun.sleep(5);
   abort.abort();
-  await expect(added).rejects.toThrow('plugin "ipam" failed (ADD): SIGKILL');
+  await expect(added).rejects.toThrow('plugin "ipam" failed (ADD): was killed');
   process.kill(pidOfSleep(), "SIGKILL");
 });

@@ -1,6 +1,6 @@
 /** Weft's runtime with real plugins: chains in one process, chains with other people's, and several runtimes at once. */
 import { expect } from "bun:test";
-import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { JsonObject } from "../../src/cni/fields.ts";
 import { needs, testWith } from "../lib/needs.ts";
@@ -118,6 +118,36 @@ test("many runtimes at once on one container leave it as the last of them says",
   expect(host.node.kernel.nft.tables()).toEqual([]);
   expect(links(host.node).sort()).toEqual(["br0", "eth0", "lo"]);
 });
+
+test("a command that is ended kills the plugin that runs, and takes back what it has added", async () => {
+  using runtime = new Runtime([{ type: "slow" }]);
+  const { host } = runtime;
+  const own = join(host.dir, "own");
+  mkdirSync(own);
+  const script = `#!/bin/sh\n[ "$CNI_COMMAND" = ADD ] || exit 0\nsleep 1000 &\necho $! > ${own}/pid\nwait\n`;
+  writeFileSync(join(own, "slow"), script, { mode: 0o755 });
+  const blue = host.container();
+  const child = runtime.start(["add", "net", blue.name], `${own}:${ownPlugins}`);
+  const pid = await poll(() => {
+    const text = existsSync(join(own, "pid")) ? readFileSync(join(own, "pid"), "utf8").trim() : "";
+    return text === "" ? undefined : text;
+  });
+  child.kill("SIGTERM");
+  expect(await child.exited).toBe(1);
+  expect(await child.stderr.text()).toContain('plugin "slow" failed (ADD): was killed');
+  await poll(() => !existsSync(`/proc/${pid}`) || undefined);
+  expect(links(blue)).toEqual(["lo"]);
+  expect(host.leases()).toEqual({});
+});
+
+/** What `look` finds in the end. */
+async function poll<T>(look: () => T | undefined): Promise<T> {
+  for (const deadline = Date.now() + 10_000; Date.now() < deadline; await Bun.sleep(5)) {
+    const found = look();
+    if (found !== undefined) return found;
+  }
+  throw new Error("it did not come to be");
+}
 
 const root = join(import.meta.dir, "../..");
 test("examples/cni/chain.ts", async () => {
