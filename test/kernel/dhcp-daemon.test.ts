@@ -15,6 +15,7 @@ import * as ffi from "../../src/linux/ffi.ts";
 import { DhcpScene, until } from "../interop/dhcp-fixture.ts";
 import { needs, testWith } from "../lib/needs.ts";
 import { referencePlugins } from "./cni-fixture.ts";
+import { join } from "./services-fixture.ts";
 
 const kernelTest = testWith(needs.root, needs.kernel("bridge"));
 const referenceTest = testWith(
@@ -120,10 +121,12 @@ describe("The daemon", () => {
       child.kill("SIGKILL");
       await child.exited;
       await daemon.said("the plugin does not wait any more");
-      const waiting = scene.host.call("ADD", second, scene.bridged());
+      // Weft's plugins let no call overtake another one for the same interface; other callers may.
+      join(second, "eth0", scene.lan, "veth0");
+      const waiting = scene.ask("ADD", second, "eth0").catch((error) => error.message);
       await daemon.said("asking for a lease", 2);
-      await scene.host.succeed("DEL", second, scene.bridged());
-      expect((await waiting).json).toMatchObject({ msg: "DEL came for it" });
+      await scene.ask("DEL", second, "eth0");
+      expect(await waiting).toBe("DEL came for it");
     },
     patience,
   );
