@@ -4,7 +4,9 @@ export const tuning: Description = {
   role: "chained",
   capabilities: { mac: "the container's hardware address" },
   describe({ keys }) {
-    const sysctls = Object.entries(keys.object("sysctl").raw).map(([key, value]) => `${key}=${value}`);
+    const sysctls = Object.entries(keys.object("sysctl").raw)
+      .filter(([, value]) => typeof value === "string")
+      .map(([key, value]) => `${key}=${value}`);
     const [mac, mtu, queue] = [keys.text("mac"), keys.number("mtu"), keys.number("txQLen")];
     const link = sentences(
       mac !== undefined && `hardware address ${mac}`,
@@ -24,7 +26,11 @@ export const tuning: Description = {
     );
     if (acts || capabilities.includes("mac")) return [];
     return [
-      { field: "", problem: "tuning has nothing to do", remedy: 'Give it "sysctl", "mac", "mtu" and so on' },
+      {
+        field: "",
+        problem: "tuning has nothing to do, unless CNI_ARGS says MAC",
+        remedy: 'Give it "sysctl", "mac", "mtu" and so on',
+      },
     ];
   },
 };
