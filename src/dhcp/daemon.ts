@@ -203,7 +203,7 @@ export class DhcpDaemon {
       this.#release(record);
       throw error;
     }
-    this.#logOf(record).info("has a lease", leaseFields(record));
+    this.#logOf(record).info("has a lease", this.#fieldsOf(record));
     return record;
   }
 
@@ -230,7 +230,7 @@ export class DhcpDaemon {
         bound: (lease) => {
           held.record = { ...held.record, lease };
           this.#save(held.record);
-          log.info("has more time", leaseFields(held.record));
+          log.info("has more time", this.#fieldsOf(held.record));
         },
         ended: ({ reason, isGone }) => {
           if (isGone) this.#forget(held.record, reason);
@@ -272,7 +272,7 @@ export class DhcpDaemon {
     this.#held.get(keyOf(record))?.client.stop();
     this.#held.delete(keyOf(record));
     this.#world.store.remove(record);
-    this.#logOf(record).warn(`stops keeping a lease: ${why}`, leaseFields(record));
+    this.#logOf(record).warn(`stops keeping a lease: ${why}`, this.#fieldsOf(record));
   }
 
   #release(key: Key): void {
@@ -285,11 +285,11 @@ export class DhcpDaemon {
     try {
       if (record.ended === undefined) {
         client.release(record.lease);
-        log.info("gave the lease back", leaseFields(record));
+        log.info("gave the lease back", this.#fieldsOf(record));
       }
     } catch (error) {
       log.warn("cannot give the lease back; it ends by itself", {
-        ...leaseFields(record),
+        ...this.#fieldsOf(record),
         cause: explain(error),
       });
     }
@@ -331,6 +331,12 @@ export class DhcpDaemon {
     });
   }
 
+  #fieldsOf({ lease: { address, server, expiry } }: LeaseRecord): Record<string, unknown> {
+    const left = expiry - this.#world.clock.now();
+    const until = Number.isFinite(left) ? new Date(Date.now() + left).toISOString() : "for ever";
+    return { address: String(address), server: String(server), until };
+  }
+
   #logOf({ network, containerId, ifname }: Key): Log {
     return this.#world.log.with({ network, container: containerId, ifname });
   }
@@ -346,15 +352,6 @@ function isSame(key: AttachmentKey, { containerId, ifname }: Key): boolean {
 
 function answer({ lease }: LeaseRecord, config: DhcpConfig): JsonObject {
   return formatResult(resultOf(lease, config), "1.1.0");
-}
-
-function leaseFields({ lease }: LeaseRecord): Record<string, unknown> {
-  const { address, server, expiry } = lease;
-  return {
-    address: String(address),
-    server: String(server),
-    until: Number.isFinite(expiry) ? new Date(expiry).toISOString() : "for ever",
-  };
 }
 
 function noLease(reason: string): CniError {

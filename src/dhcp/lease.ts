@@ -12,7 +12,7 @@ import {
   u32Option,
 } from "./options.ts";
 
-/** What a server granted. Times are milliseconds since 1970; an endless lease has infinite ones. */
+/** What a server granted. Times are milliseconds of the clock; an endless lease has infinite ones. */
 export interface Lease {
   address: Prefix;
   server: Ip;

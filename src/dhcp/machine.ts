@@ -195,7 +195,7 @@ function emptyMessage(
   return { op: BOOTREQUEST, xid, secs, broadcast, chaddr, ...addresses };
 }
 
-/** When the state wants to be woken, in milliseconds since 1970; infinite where never. */
+/** When the state wants to be woken, in milliseconds of the clock; infinite where never. */
 export function wakeTime(settings: ClientSettings, state: State): number {
   switch (state.name) {
     case "selecting":

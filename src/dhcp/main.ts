@@ -1,12 +1,12 @@
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { dirname } from "node:path";
-import { systemClock } from "../lib/clock.ts";
 import { explain, InvalidInput, WeftError } from "../lib/errors.ts";
 import { createLog } from "../lib/log.ts";
 import { isErrno } from "../linux/errors.ts";
 import * as ffi from "../linux/ffi.ts";
 import { openLock } from "../linux/lean/files.ts";
+import { bootClock, bootId } from "./boot-clock.ts";
 import { DhcpDaemon } from "./daemon.ts";
 import { type DaemonOptions, optionsOf, parseGoFlags } from "./flags.ts";
 import { type Listening, serve } from "./server.ts";
@@ -30,11 +30,11 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const inherited = inheritedSocket(env);
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const state = `${path.replace(/\.sock$/, "")}.leases`;
-  const store = new LeaseStore(state);
+  const store = new LeaseStore(state, bootId());
   const lock = takeLock(`${state}/lock`);
   try {
     const listening: Listening = inherited === undefined ? await freePath(path) : { fd: inherited };
-    const daemon = new DhcpDaemon(options, { clock: systemClock, random: Math.random, log, store });
+    const daemon = new DhcpDaemon(options, { clock: bootClock, random: Math.random, log, store });
     const server = await serve(daemon, listening, log);
     if (pidFile !== "") writeFileSync(pidFile, String(process.pid), { mode: 0o644 });
     daemon.start();

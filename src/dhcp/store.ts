@@ -33,10 +33,12 @@ const suffix = ".json";
 /** Leases as files in a folder of their own, one each, so that a renewal writes little and a broken file loses one. */
 export class LeaseStore {
   readonly #dir: string;
+  readonly #boot: string;
 
-  /** Makes the folder. */
-  constructor(dir: string) {
+  /** Makes the folder. Leases are of the boot of that id. */
+  constructor(dir: string, boot: string) {
     this.#dir = dir;
+    this.#boot = boot;
     mkdirSync(dir, { recursive: true, mode: 0o700 });
   }
 
@@ -50,7 +52,9 @@ export class LeaseStore {
   /** Writes a lease, in one step. */
   save(record: LeaseRecord): void {
     const path = this.#path(record);
-    writeFileSync(`${path}.new`, JSON.stringify(formatRecord(record)), { mode: 0o600 });
+    writeFileSync(`${path}.new`, JSON.stringify({ boot: this.#boot, ...formatRecord(record) }), {
+      mode: 0o600,
+    });
     renameSync(`${path}.new`, path);
   }
 
@@ -66,7 +70,8 @@ export class LeaseStore {
       const path = join(this.#dir, name);
       try {
         if (name === "lock") continue;
-        if (name.endsWith(suffix)) records.push(parseRecord(JSON.parse(readFileSync(path, "utf8"))));
+        if (name.endsWith(suffix))
+          records.push(parseRecord(JSON.parse(readFileSync(path, "utf8")), this.#boot));
         else rmSync(path, { force: true, recursive: true });
       } catch (error) {
         rmSync(path, { force: true, recursive: true });
@@ -91,8 +96,9 @@ function formatRecord({ lease, provided, ...rest }: LeaseRecord): JsonObject {
   };
 }
 
-function parseRecord(value: unknown): LeaseRecord {
+function parseRecord(value: unknown, boot: string): LeaseRecord {
   if (!isJsonObject(value)) throw new TypeError("not a JSON object");
+  if (value.boot !== boot) throw new TypeError("of another boot of the machine");
   const text = (name: string) => {
     const found = value[name];
     if (typeof found !== "string") throw new TypeError(`${name} is not a text`);

@@ -290,7 +290,7 @@ export class DhcpScene implements Disposable {
   renewSoon(): void {
     for (const name of readdirSync(this.stateDir).filter((each) => each.endsWith(".json"))) {
       const file = path(this.stateDir, name);
-      writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, "utf8")), renewal: Date.now() }));
+      writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, "utf8")), renewal: 0 }));
     }
   }
 
