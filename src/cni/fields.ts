@@ -7,6 +7,8 @@ import { didYouMean, suggest } from "../lib/suggest.ts";
 /** Of what {@link Fields.unknownKeys} says. */
 const mostSentences = 20;
 const longestKey = 120;
+/** Nobody looks for a misspelt key among more. */
+const mostKeys = 1000;
 
 /** A JSON object as it was parsed. */
 export type JsonObject = Record<string, unknown>;
@@ -135,7 +137,7 @@ export class Fields {
     if (this.get(name) !== undefined) return undefined;
     // One that is there with null is no misspelling.
     const others = Object.keys(this.raw).filter((key) => key.toLowerCase() !== name.toLowerCase());
-    const meant = suggest(name, others);
+    const meant = others.length > mostKeys ? undefined : suggest(name, others);
     return meant === undefined ? undefined : `Write "${name}" in place of "${meant}"`;
   }
 
@@ -145,9 +147,11 @@ export class Fields {
    */
   unknownKeys(known: readonly string[]): string[] {
     const sentences: string[] = [];
+    const exact = new Set(known);
+    const lower = new Set(known.map((key) => key.toLowerCase()));
     let count = 0;
     for (const key in this.raw) {
-      if (known.includes(key) || known.some((other) => other.toLowerCase() === key.toLowerCase())) continue;
+      if (exact.has(key) || lower.has(key.toLowerCase())) continue;
       if (++count <= mostSentences) {
         const shown = printable(this.at(key), longestKey);
         sentences.push(`${shown}: unknown key${didYouMean(key, known)}; it is ignored`);

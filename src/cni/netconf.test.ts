@@ -137,3 +137,12 @@ test("an error result is recognised, and nothing else", () => {
     expect(parseErrorResult(other)).toBeUndefined();
   }
 });
+
+test("what is nested too deeply is refused, whatever stands in its texts", () => {
+  const nested = (depth: number, more = "") =>
+    `{"x":${"[".repeat(depth - 1)}${"]".repeat(depth - 1)},"y":"${more}"}`;
+  const traps = '\\"[[{{'.repeat(9000);
+  expect(parseJsonObject(nested(10_000, traps), "it").y).toBe('"[[{{'.repeat(9000));
+  expect(() => parseJsonObject(nested(10_001, traps), "it")).toThrow("it: nested more than 10000 times");
+  expect(() => parseJsonObject('{"x":'.repeat(100_000), "it")).toThrow("it: nested more than 10000 times");
+});

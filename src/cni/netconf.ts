@@ -31,8 +31,34 @@ export const commonKeys = [
 /** Larger configurations are refused before they are read. Bytes. */
 export const longestConfig = 4 * 1024 * 1024;
 
+/** As with Go's encoding/json. What is much deeper takes seconds to write again. */
+const deepest = 10_000;
+
+/** True where lists and objects are in one another more than {@link deepest} times. */
+function isTooDeep(text: string): boolean {
+  // Whatever was opened is closed, or it is no JSON at all.
+  if (text.length <= 2 * deepest) return false;
+  let depth = 0;
+  let isText = false;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code === 0x22) isText = !isText;
+    else if (isText) {
+      if (code === 0x5c) i++;
+    } else if (code === 0x5b || code === 0x7b) {
+      if (++depth > deepest) return true;
+    } else if (code === 0x5d || code === 0x7d) depth--;
+  }
+  return false;
+}
+
 /** Parses JSON that has to be an object. Throws a {@link CniError} of code 6. */
 export function parseJsonObject(text: string, what: string): JsonObject {
+  if (isTooDeep(text)) {
+    throw new CniError(cniErrorCode.decoding, `${what}: nested more than ${deepest} times`, {
+      remedy: "Make it flatter",
+    });
+  }
   let value: unknown;
   try {
     value = JSON.parse(text);

@@ -93,11 +93,19 @@ export function formatRangeSet(set: RangeSet): string {
   return set.map(({ start, end }) => `${start}-${end}`).join(",");
 }
 
+/** A range and where it stands. */
+interface PlacedRange {
+  range: IpRange;
+  at: string;
+  /** Among all ranges. */
+  index: number;
+}
+
 /**
  * Checks sets against each other: each of one family, no range overlapping another. Throws {@link InvalidInput}.
  */
 export function requireDistinctRanges(sets: readonly RangeSet[], field: string): void {
-  const seen: { range: IpRange; at: string }[] = [];
+  const placed: PlacedRange[] = [];
   for (let i = 0; i < sets.length; i++) {
     const set = sets[i] as RangeSet;
     const family = set[0]?.subnet.family;
@@ -110,11 +118,26 @@ export function requireDistinctRanges(sets: readonly RangeSet[], field: string):
           remedy: "Give each family a range set of its own",
         });
       }
-      const other = firstOf(seen, (earlier) => rangesOverlap(earlier.range, range));
-      if (other !== undefined) {
-        throw new InvalidInput(at, String(range.subnet), `overlaps ${other.range.subnet} of ${other.at}`);
-      }
-      seen.push({ range, at });
+      placed.push({ range, at, index: placed.length });
     }
+  }
+  if (placed.length > 1) requireDistinct(placed);
+}
+
+function requireDistinct(placed: PlacedRange[]): void {
+  placed.sort((a, b) => a.range.start.compare(b.range.start));
+  const widest = new Map<4 | 6, PlacedRange>();
+  for (const each of placed) {
+    const { family } = each.range.subnet;
+    const before = widest.get(family);
+    if (before !== undefined && rangesOverlap(before.range, each.range)) {
+      const [first, second] = before.index < each.index ? [before, each] : [each, before];
+      throw new InvalidInput(
+        second.at,
+        String(second.range.subnet),
+        `overlaps ${first.range.subnet} of ${first.at}`,
+      );
+    }
+    widest.set(family, each);
   }
 }

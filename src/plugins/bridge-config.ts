@@ -138,6 +138,11 @@ function parseVlans(
 
 /** Each item is a range (`minID`, `maxID`), one VLAN (`id`), or both. */
 function parseVlanTrunk(items: Fields[]): number[] {
+  if (items.length > highestVlan) {
+    throw new InvalidInput("vlanTrunk", undefined, `has more than ${highestVlan} items`, {
+      remedy: "Join what is next to each other into ranges",
+    });
+  }
   const vlans = new Set<number>();
   for (const item of items) {
     const min = item.integer("minID", 1, highestVlan);

@@ -268,3 +268,59 @@ test("files that plugins and resolvers keep", () => {
     parseResolvConf(scramble("nameserver 10.0.0.1\nsearch a b\noptions x\n# y\n", random));
   }
 });
+
+const many = <T>(count: number, item: (i: number) => T) => Array.from({ length: count }, (_, i) => item(i));
+const net = (i: number) => `10.${i >> 8}.${i & 255}.0/24`;
+
+/** As long as a configuration may be, nearly. */
+const long: [string, PluginName, () => JsonObject][] = [
+  ["keys", "bridge", () => Object.fromEntries(many(250_000, (i) => [`k${i}`, 0]))],
+  ["keys of IPAM", "host-local", () => ({ ipam: Object.fromEntries(many(250_000, (i) => [`k${i}`, 0])) })],
+  ["a long key", "bridge", () => ({ ["bridge".repeat(500_000)]: 0 })],
+  ["VLANs", "bridge", () => ({ vlanTrunk: many(150_000, () => ({ minID: 1, maxID: 4094 })) })],
+  ["ranges", "host-local", () => ({ ipam: { ranges: many(60_000, (i) => [{ subnet: net(i) }]) } })],
+  [
+    "ranges that overlap",
+    "host-local",
+    () => ({ ipam: { ranges: many(60_000, (i) => [{ subnet: net(i % 59_999) }]) } }),
+  ],
+  [
+    "addresses that are asked for",
+    "host-local",
+    () => ({
+      ipam: { subnet: "10.0.0.0/8" },
+      runtimeConfig: { ips: many(150_000, (i) => `10.1.${(i >> 8) & 255}.${i & 255}`) },
+    }),
+  ],
+  ["addresses", "static", () => ({ ipam: { addresses: many(60_000, (i) => ({ address: net(i) })) } })],
+  [
+    "mappings",
+    "portmap",
+    () => ({
+      runtimeConfig: { portMappings: many(60_000, (i) => ({ hostPort: i + 1, containerPort: 80 })) },
+    }),
+  ],
+  ["conditions", "portmap", () => ({ conditionsV4: many(300_000, () => "!") })],
+  ["subnets", "bandwidth", () => ({ ingressRate: 8, ingressBurst: 8, shapedSubnets: many(100_000, net) })],
+  [
+    "parameters",
+    "tuning",
+    () => ({ sysctl: Object.fromEntries(many(100_000, (i) => [`net.core.x${i}`, "1"])) }),
+  ],
+  ["gateways", "sbr", () => ({ gateways: many(100_000, (i) => net(i).slice(0, -3)) })],
+  ["a text", "macvlan", () => ({ master: "x".repeat(4_000_000) })],
+];
+
+test.each(long)("very many or long: %s of %s are read or refused soon", async (_, name, make) => {
+  const read = await reader(name);
+  const text = JSON.stringify({ cniVersion: "1.1.0", name: "net", type: name, ...make() });
+  const begin = performance.now();
+  const warnings: string[] = [];
+  attempt(
+    () => text,
+    () => read(requestOf(parseJsonObject(text, "x"), "", warnings)),
+  );
+  // What takes time for each pair would take minutes.
+  expect(performance.now() - begin).toBeLessThan(4000);
+  expect(warnings.join("").length).toBeLessThan(5000);
+});

@@ -343,18 +343,19 @@ function parseRange(fields: Fields): IpRange {
 
 /** By CNI_ARGS, by `args.cni.ips` and by the `ips` capability, which may have prefix lengths. */
 function parseRequested(config: NetworkConfig, byArgs: string | undefined): Ip[] {
-  const requested = byArgs === undefined || byArgs === "" ? [] : [Ip.parse(byArgs, "CNI_ARGS IP")];
+  const requested = new Map<string, Ip>();
+  const request = (ip: Ip) => requested.set(String(ip), ip);
+  if (byArgs !== undefined && byArgs !== "") request(Ip.parse(byArgs, "CNI_ARGS IP"));
   const sources: [Fields | undefined, string][] = [
     [config.fields.object("args")?.object("cni"), "args.cni.ips"],
     [config.fields.object("runtimeConfig"), "runtimeConfig.ips"],
   ];
   for (const [fields, field] of sources) {
     for (const text of fields?.strings("ips") ?? []) {
-      const ip = text.includes("/") ? Prefix.parse(text, field).ip : Ip.parse(text, field);
-      if (!anyOf(requested, (other) => other.equals(ip))) requested.push(ip);
+      request(text.includes("/") ? Prefix.parse(text, field).ip : Ip.parse(text, field));
     }
   }
-  return requested;
+  return [...requested.values()];
 }
 
 function readResolvConf(path: string): Dns {

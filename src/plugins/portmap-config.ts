@@ -123,20 +123,17 @@ function parseBackend(
 }
 
 function parseMappings(items: Fields[]): PortMapping[] {
-  const mappings: PortMapping[] = [];
+  const mappings = new Map<string, PortMapping>();
   for (const item of items) {
     const mapping = parseMapping(item);
-    const twin = mappings.find((other) => isSamePort(other, mapping));
-    if (twin === undefined) mappings.push(mapping);
+    const port = `${mapping.protocol} ${mapping.hostPort} ${mapping.hostIp ?? ""}`;
+    const twin = mappings.get(port);
+    if (twin === undefined) mappings.set(port, mapping);
     else if (twin.containerPort !== mapping.containerPort) {
       throw new InvalidInput(item.at("hostPort"), mapping.hostPort, "is mapped twice, to different ports");
     }
   }
-  return mappings;
-}
-
-function isSamePort(a: PortMapping, b: PortMapping): boolean {
-  return a.protocol === b.protocol && a.hostPort === b.hostPort && String(a.hostIp) === String(b.hostIp);
+  return [...mappings.values()];
 }
 
 function parseMapping(item: Fields): PortMapping {

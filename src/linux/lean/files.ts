@@ -174,13 +174,13 @@ export function timeOfChange(path: string): string {
   return `${view.getBigInt64(0x70, true)}.${view.getUint32(0x78, true)}`;
 }
 
-/** Looks at a file, symbolic links followed. Undefined where there is none. */
+/** Looks at a file, symbolic links followed. Undefined where there is none, or where the path can lead to none. */
 export function status(path: string): FileStatus | undefined {
   const result = new Uint8Array(256);
   try {
     ffi.statx(path, STATX_TYPE | STATX_INO, result);
   } catch (error) {
-    if (isNotFound(error)) return undefined;
+    if (isNotFound(error) || isErrno(error, "ENOTDIR", "ELOOP", "ENAMETOOLONG")) return undefined;
     throw error;
   }
   // struct statx: mode at 0x1c, inode at 0x20, device at 0x88.
