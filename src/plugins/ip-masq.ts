@@ -46,7 +46,7 @@ export async function addIpMasq(
 }
 
 /**
- * Takes back what {@link addIpMasq} did with whichever backend, and what the reference did by iptables: a host's
+ * Takes back what {@link addIpMasq} did with whichever backend, and what the reference did: a host's
  * plugins may have been replaced, or its configuration, while containers were running. `ips` are the addresses where
  * they are known; `open` takes the sockets (see closingLate).
  */
@@ -58,10 +58,27 @@ export async function removeIpMasq(
   const nft = new LeanNft(tableName);
   open.push(nft);
   await removeMasquerade(open, nft, attachmentOf(request), ips);
+  if (nft.chainOf(referenceTable, referenceChain) !== undefined)
+    await removeReferenceMasquerade(open, request);
   const chain = iptablesChain(request.config.name, request.invocation.containerId);
   if (placesOf(nft, "nat", chain).length === 0) return;
   const { removeIptablesMasquerade } = await import("./masquerade-iptables.ts");
   await removeIptablesMasquerade(request);
+}
+
+/** Of the newer reference's backend nftables. */
+const referenceTable = { family: "inet", name: "cni_plugins_masquerade" } as const;
+const referenceChain = "masq_checks";
+
+async function removeReferenceMasquerade(open: Disposable[], request: PluginRequest): Promise<void> {
+  const { containerId, ifname } = request.invocation;
+  const { masqueradeOwner, removeReferenceRules } = await import("./reference-rules.ts");
+  const owner = masqueradeOwner(request.config.name, containerId, ifname);
+  removeReferenceRules(
+    open,
+    referenceTable,
+    ({ chain, comment = "" }) => chain === referenceChain && comment.startsWith(owner),
+  );
 }
 
 /** Throws a {@link CniError} where an address is not masqueraded. */

@@ -6,6 +6,7 @@ import {
   isGenerationChanged,
   Nftables,
   type NftSet,
+  type Rule,
   type TableRef,
   Transaction,
 } from "../linux/nftables/index.ts";
@@ -13,6 +14,7 @@ import { type Attachment, commentOf, isOfNetwork } from "./attachment.ts";
 import { closingLate } from "./closing.ts";
 import { tableName } from "./masquerade-names.ts";
 import { sweep } from "./nft-table.ts";
+import { removeReferenceRules } from "./reference-rules.ts";
 
 /*
  * Frames leave a container with its own hardware address, or not at all. In table bridge weft-cni:
@@ -107,6 +109,13 @@ export function hasMacSpoofCheck(attachment: Attachment, port: string, mac: stri
 export async function removeMacSpoofCheck(attachment: Attachment): Promise<void> {
   const comment = commentOf(attachment);
   await remove((owner) => owner === comment);
+  // What the reference made for it, whose plugins may have been replaced since.
+  const id = `${attachment.containerId}-${attachment.ifname}`;
+  const chains = [`cni-br-iface-${id}`, `cni-br-iface-${id}-mac`];
+  await closingLate((open) => {
+    const isOwn = ({ chain, comment }: Rule) => chain === "PREROUTING" && comment === `macspoofchk-${id}`;
+    removeReferenceRules(open, { family: "bridge", name: "nat" }, isOwn, chains);
+  });
 }
 
 /** Removes what is there for attachments of a network that are not among the valid ones. */

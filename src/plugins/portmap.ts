@@ -19,6 +19,9 @@ import {
 } from "./portmap-nftables.ts";
 import { withUndo } from "./undo.ts";
 
+/** Of the newer reference's backend nftables. */
+const referenceTable = "cni_hostport";
+
 /** Leads ports of the host to a container. Comes behind the plugin that made the interface. */
 export const portmap: Plugin = {
   name: "portmap",
@@ -52,6 +55,12 @@ export const portmap: Plugin = {
       const nft = new LeanNft(tableName);
       open.push(nft);
       await removeMappings(open, nft, request, config);
+      for (const family of ["ip", "ip6"] as const) {
+        const table = { family, name: referenceTable };
+        if (nft.chainOf(table, "hostports") === undefined) continue;
+        const { removeReferenceRules } = await import("./reference-rules.ts");
+        removeReferenceRules(open, table, ({ comment }) => comment === request.invocation.containerId);
+      }
       // Whoever made them: this plugin by backend iptables, or the reference before it was replaced.
       const chain = iptablesChain(request.config.name, request.invocation.containerId, dnatPrefix);
       if (placesOf(nft, "nat", chain).length === 0) return;

@@ -387,6 +387,123 @@ test("where iptables cannot be started, ADD says so and leaves nothing, and DEL 
   await host.succeed("DEL", blue, config);
 });
 
+test("DEL removes what a newer reference made by nftables for the container, and nothing else", async () => {
+  using host = new IptablesHost("nft");
+  const [blue, green] = [host.container(), host.container()];
+  const config = host.config({ ipMasq: true });
+  const { json: prevResult } = await host.succeed("ADD", blue, config);
+  // As its sources have it (pkg/ip/ipmasq_nftables_linux.go, plugins/meta/portmap/portmap_nftables.go).
+  const hash = (text: string) => new Bun.CryptoHasher("sha512").update(text).digest("hex").slice(0, 16);
+  const owner = ({ name }: Namespace) =>
+    `${hash("net")}-${hash(`eth0:${name}`)}, net: net, if: eth0, id: ${name}`;
+  const rules = (container: Namespace) => `
+    add rule inet cni_plugins_masquerade masq_checks ip saddr 10.77.0.9 masquerade comment "${owner(container)}"
+    add rule ip cni_hostport hostports tcp dport 8080 dnat to 10.77.0.9:80 comment "${container.name}"
+    add rule ip6 cni_hostport masquerading ip6 saddr fd77::9 masquerade comment "${container.name}"
+  `;
+  host.node.nft(`
+    add table inet cni_plugins_masquerade
+    add chain inet cni_plugins_masquerade masq_checks
+    add chain inet cni_plugins_masquerade postrouting { type nat hook postrouting priority srcnat; }
+    add rule inet cni_plugins_masquerade postrouting goto masq_checks
+    add table ip cni_hostport
+    add table ip6 cni_hostport
+    add chain ip cni_hostport hostports
+    add chain ip6 cni_hostport hostports
+    add chain ip6 cni_hostport masquerading { type nat hook postrouting priority srcnat; }
+    ${rules(green)}
+  `);
+  const tables = () => host.node.nft("list ruleset").replace(/table inet weft-cni \{.*?\n\}\n/s, "");
+  const before = tables();
+  host.node.nft(rules(blue));
+  expect(tables()).not.toBe(before);
+  await host.succeed("DEL", blue, { cniVersion: "1.0.0", name: "net", type: "portmap", prevResult });
+  await host.succeed("DEL", blue, config);
+  expect(tables()).toBe(before);
+});
+
+test("rules that others made stay as they are, to the byte", async () => {
+  for (const variant of variants) {
+    using host = new IptablesHost(variant);
+    const blue = host.container();
+    const { json: prevResult } = await host.succeed("ADD", blue, host.config());
+    const common = { cniVersion: "1.0.0", name: "net", backend: "iptables", prevResult };
+    const chained = [
+      { ...common, type: "portmap", runtimeConfig: { portMappings: [web] } },
+      { ...common, type: "firewall" },
+    ];
+    const all = async (command: string) => {
+      for (const config of chained) await host.succeed(command, blue, config);
+    };
+    // The chains that all share are there before, so that what is compared is everything.
+    await all("ADD");
+    await all("DEL");
+    for (const program of ["iptables", "ip6tables"]) {
+      const foreign = [
+        [
+          "nat",
+          "-A",
+          "CNI-HOSTPORT-DNAT",
+          "-p",
+          "tcp",
+          "--dport",
+          "8080",
+          "-m",
+          "comment",
+          "--comment",
+          `dnat name: "net" id: "${blue.name}"`,
+          "-j",
+          "ACCEPT",
+        ],
+        ["nat", "-N", "CNI-DN-0123456789abcdef"],
+        [
+          "nat",
+          "-A",
+          "CNI-HOSTPORT-DNAT",
+          "-m",
+          "comment",
+          "--comment",
+          'a "quoted" \\ one',
+          "-j",
+          "CNI-DN-0123456789abcdef",
+        ],
+        [
+          "nat",
+          "-A",
+          "POSTROUTING",
+          "-s",
+          program === "iptables" ? "10.77.0.2" : "fd77::2",
+          "-j",
+          "MASQUERADE",
+        ],
+        ["filter", "-A", "FORWARD", "-s", program === "iptables" ? "10.77.0.2" : "fd77::2", "-j", "ACCEPT"],
+        [
+          "filter",
+          "-A",
+          "CNI-FORWARD",
+          "-s",
+          program === "iptables" ? "10.77.0.3" : "fd77::3",
+          "-j",
+          "ACCEPT",
+        ],
+        ["filter", "-A", "CNI-FORWARD", "-s", program === "iptables" ? "10.77.0.2" : "fd77::2", "-j", "DROP"],
+        ["filter", "-A", "CNI-ADMIN", "-p", "tcp", "--dport", "25", "-j", "REJECT"],
+      ] as const;
+      for (const [table, ...words] of foreign) {
+        const { success } = host.node.in(() =>
+          Bun.spawnSync([`${program}-${variant}`, "-t", table, ...words]),
+        );
+        expect([words, success]).toEqual([words, true]);
+      }
+    }
+    const before = host.rules();
+    await all("ADD");
+    expect(host.rules()).not.toEqual(before);
+    await all("DEL");
+    expect(host.rules()).toEqual(before);
+  }
+}, 20_000);
+
 test("DELs start no program where the kernel has no such chain", async () => {
   using host = new IptablesHost("nft");
   const trap = path(host.dir, "trap");

@@ -1,7 +1,8 @@
 /** macspoofchk of bridge: what a container may send, seen by another one on the same bridge; see cni-fixture.ts. */
 import { expect, test } from "bun:test";
 import { commentOf } from "../../src/plugins/attachment.ts";
-import { addressOf, CniHost } from "./cni-fixture.ts";
+import { needs, testWith } from "../lib/needs.ts";
+import { addressOf, CniHost, referencePlugins } from "./cni-fixture.ts";
 import type { Namespace } from "./services-fixture.ts";
 
 const table = { family: "bridge", name: "weft-cni" } as const;
@@ -102,6 +103,25 @@ test("CHECK misses what is gone; GC removes what is not valid, of its own networ
   expect(sets(host)["macspoofchk-ports"]).toHaveLength(1);
   await gc("other", []);
   expect(host.node.kernel.nft.tables()).toEqual([]);
+});
+
+const reference = needs.file(`${referencePlugins}/bridge`, "containernetworking-plugins");
+testWith(needs.root, reference)("DEL removes what the reference made for the container", async () => {
+  using host = new CniHost();
+  const [blue, green] = [host.container(), host.container()];
+  const call = { plugins: referencePlugins };
+  const old = host.config({ macspoofchk: true, cniVersion: "1.0.0" });
+  for (const container of [blue, green]) await host.succeed("ADD", container, old, call);
+  const made = () => {
+    const { chains, rules } = host.node.kernel.nft.dump({ family: "bridge", name: "nat" });
+    return [...chains.map(({ name }) => name), ...rules.map(({ chain, comment }) => `${chain} ${comment}`)];
+  };
+  expect(made().filter((line) => line.includes(blue.name)).length).toBe(6);
+  const others = made().filter((line) => !line.includes(blue.name));
+  await host.succeed("DEL", blue, old);
+  await host.succeed("DEL", blue, old);
+  expect(made()).toEqual(others);
+  expect(others.some((line) => line.includes(green.name))).toBe(true);
 });
 
 test("an administrator's own rules in the table stay when the last container goes", async () => {
