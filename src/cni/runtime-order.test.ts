@@ -1,11 +1,13 @@
-import { expect, test } from "bun:test";
+import { afterAll, expect, test } from "bun:test";
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { CniError } from "./errors.ts";
 import { loadNetworkList, parseNetworkList } from "./list.ts";
 import type { Plugin, PluginRequest } from "./plugin.ts";
 import { emptyResult, parseResult } from "./result.ts";
-import { answer, blue, errorOf, fail, Ground, list, result } from "./testing.ts";
+import { answer, blue, errorOf, fail, Ground, list, removeGrounds, result } from "./testing.ts";
+
+afterAll(removeGrounds);
 
 /* What libcni and the specification's "Lifecycle & Ordering" say beyond a plain chain, one test for each sentence. */
 

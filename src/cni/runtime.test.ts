@@ -1,10 +1,12 @@
-import { expect, test } from "bun:test";
+import { afterAll, expect, test } from "bun:test";
 import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { CniError } from "./errors.ts";
 import type { Plugin } from "./plugin.ts";
 import { emptyResult } from "./result.ts";
-import { answer, blue, errorOf, fail, Ground, list } from "./testing.ts";
+import { answer, blue, errorOf, fail, Ground, list, removeGrounds } from "./testing.ts";
+
+afterAll(removeGrounds);
 
 test("a chain: each plugin gets the result before it, the list's name and version, its own capabilities", async () => {
   const ground = new Ground({ a: answer("10.0.0.1/8"), b: answer("10.0.0.2/8") });

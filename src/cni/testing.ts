@@ -19,13 +19,14 @@ import { type Attachment, CniRuntime, type RuntimeOptions } from "./runtime.ts";
 let folder: string | undefined;
 let count = 0;
 
-/** A new folder, which goes with the process. */
+/** For the `afterAll` of each test file. */
+export function removeGrounds(): void {
+  if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
+  folder = undefined;
+}
+
 function newFolder(): string {
-  if (folder === undefined) {
-    const made = mkdtempSync(join(tmpdir(), "weft-runtime-"));
-    process.on("exit", () => rmSync(made, { recursive: true, force: true }));
-    folder = made;
-  }
+  folder ??= mkdtempSync(join(tmpdir(), "weft-t-runtime-"));
   const dir = join(folder, String(count++));
   mkdirSync(dir);
   return dir;
