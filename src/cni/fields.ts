@@ -7,6 +7,8 @@ import { didYouMean, suggest } from "../lib/suggest.ts";
 /** Of what {@link Fields.unknownKeys} says. */
 const mostSentences = 20;
 const longestKey = 120;
+/** So many are looked at one by one. */
+const fewKeys = 200;
 /** Nobody looks for a misspelt key among more. */
 const mostKeys = 1000;
 
@@ -26,6 +28,7 @@ export function isJsonObject(value: unknown): value is JsonObject {
 export class Fields {
   readonly raw: JsonObject;
   readonly path: string;
+  #byLowerCase: Map<string, string> | undefined;
 
   constructor(raw: JsonObject, path = "") {
     this.raw = raw;
@@ -45,8 +48,24 @@ export class Fields {
 
   #similar(name: string): string | undefined {
     const wanted = name.toLowerCase();
-    for (const key in this.raw) if (key.length === name.length && key.toLowerCase() === wanted) return key;
+    if (this.#byLowerCase !== undefined) return this.#byLowerCase.get(wanted);
+    let count = 0;
+    for (const key in this.raw) {
+      if (key.length === name.length && key.toLowerCase() === wanted) return key;
+      if (++count > fewKeys) return this.#index().get(wanted);
+    }
     return undefined;
+  }
+
+  /** Where there are very many keys, looking at all of them for each that is missing takes seconds. */
+  #index(): Map<string, string> {
+    const index = new Map<string, string>();
+    for (const key in this.raw) {
+      const lower = key.toLowerCase();
+      if (!index.has(lower)) index.set(lower, key);
+    }
+    this.#byLowerCase = index;
+    return index;
   }
 
   string(name: string): string | undefined {
