@@ -208,7 +208,8 @@ const startIt = "Start `weft dhcp daemon`, or correct ipam.daemonSocketPath";
 
 function unreachable(path: string, cause: Error): CniError {
   const why = (cause as NodeJS.ErrnoException).code ?? cause.message;
-  return new NoDaemon(cniErrorCode.pluginNotAvailable, `error dialing DHCP daemon: ${path}: ${why}`, {
+  const kind = why === "ENOENT" || why === "ECONNREFUSED" ? NoDaemon : CniError;
+  return new kind(cniErrorCode.pluginNotAvailable, `error dialing DHCP daemon: ${path}: ${why}`, {
     remedy: startIt,
     cause,
   });

@@ -168,6 +168,8 @@ describe("The daemon", () => {
       await expect(scene.daemon()).rejects.toThrow("another DHCP daemon runs");
       await first.end("SIGKILL");
       expect(existsSync(scene.socket)).toBe(true);
+      const dead = await scene.host.call("STATUS", undefined, scene.bridged());
+      expect(dead.json).toMatchObject({ code: 50, msg: expect.stringContaining("ECONNREFUSED") });
       const pidFile = path(scene.dir, "pid");
       const second = await scene.daemon("--pidfile", pidFile);
       expect(await Bun.file(pidFile).text()).toBe(String(second.child.pid));
@@ -249,6 +251,8 @@ describe("The plugin", () => {
           details: expect.stringContaining("weft dhcp daemon"),
         });
       }
+      const long = scene.bridged({ daemonSocketPath: `/${"x".repeat(200)}` });
+      expect((await scene.host.call("STATUS", container, long)).json).toMatchObject({ code: 50 });
       const deleted = await scene.host.succeed("DEL", container, { ...scene.bridged(), type: "dhcp" });
       expect(deleted.stderr).toContain("the DHCP server keeps the lease until it ends");
     },
