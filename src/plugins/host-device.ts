@@ -68,13 +68,14 @@ export const hostDevice: Plugin = {
   },
 
   async gc(request: GcRequest): Promise<void> {
+    // As in DEL: leases are given back through devices that are still there.
+    if (request.config.ipamType !== undefined) await delegateGc(request.config.ipamType, request);
     for (const key of recordsOf(request).list()) {
       const isValid = request.valid.some(
         ({ containerId, ifname }) => containerId === key.containerId && ifname === key.ifname,
       );
       if (!isValid) await giveBack(request, key, "");
     }
-    if (request.config.ipamType !== undefined) await delegateGc(request.config.ipamType, request);
   },
 
   async status(request: PluginRequest): Promise<void> {
