@@ -6,7 +6,15 @@
  *
  * It has mounts of its own: /run and /var/lib are the test's. Containers run busybox out of a folder.
  */
-import { cpSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import type { JsonObject } from "../../src/cni/fields.ts";
 import { CniHost, ownPlugins } from "../kernel/cni-fixture.ts";
@@ -25,9 +33,9 @@ const weft = join(ownPlugins, "../weft");
 const applets = ["cat", "httpd", "ip", "sh", "sleep", "udpsvd", "wget"];
 
 /** containers.conf(5) for machines without systemd and with little of control groups. */
-const settings = (networks: string) => `[network]
+const settings = (networks: string, plugins: string) => `[network]
 network_backend = "cni"
-cni_plugin_dirs = ["${ownPlugins}"]
+cni_plugin_dirs = ["${ownPlugins}", "${plugins}"]
 network_config_dir = "${networks}"
 [engine]
 cgroup_manager = "cgroupfs"
@@ -48,6 +56,8 @@ export interface Ended {
 export class PodmanHost implements Disposable {
   readonly host = new CniHost();
   readonly networks = this.#folder("networks");
+  /** A folder for plugins beside Weft's. */
+  readonly plugins = this.#folder("plugins");
   readonly #lib = this.#folder("lib");
   readonly #rootfs = this.#folder("rootfs");
   readonly #holder: Bun.Subprocess<"ignore", "pipe", "inherit">;
@@ -59,7 +69,7 @@ export class PodmanHost implements Disposable {
     cpSync("/bin/busybox", join(this.#rootfs, "bin/busybox"));
     for (const name of applets) symlinkSync("busybox", join(this.#rootfs, "bin", name));
     writeFileSync(join(this.#rootfs, "www/index.html"), "hello\n");
-    writeFileSync(join(this.host.dir, "containers.conf"), settings(this.networks));
+    writeFileSync(join(this.host.dir, "containers.conf"), settings(this.networks, this.plugins));
     for (const name of ["cni", "containers"]) mkdirSync(join(this.#lib, name));
     const script = `set -e
       mount --make-rprivate /
@@ -180,7 +190,8 @@ export class PodmanHost implements Disposable {
 
   /** `weft cni`, over podman's networks and its cache. */
   weftCni(...args: string[]): Ended {
-    return this.run([weft, "cni", ...args, "--conf-dir", this.networks, "--path", ownPlugins]);
+    const path = `${ownPlugins}:${this.plugins}`;
+    return this.run([weft, "cni", ...args, "--conf-dir", this.networks, "--path", path]);
   }
 
   /** The addresses of a container in a network: IPv4, IPv6. */
@@ -199,6 +210,11 @@ export class PodmanHost implements Disposable {
   files(folder: string): string[] {
     const path = join(this.#lib, "cni", folder);
     return existsSync(path) ? readdirSync(path).sort() : [];
+  }
+
+  /** What is kept of an attachment. */
+  entry(name: string): JsonObject {
+    return JSON.parse(readFileSync(join(this.#lib, "cni/results", name), "utf8"));
   }
 
   /** The leases of a network. */

@@ -1,6 +1,6 @@
 /** A caller that we did not write: Debian's podman and its libcni, through Weft's plugins. See podman-fixture.ts. */
 import { expect } from "bun:test";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { testWith } from "../lib/needs.ts";
 import { ask, PodmanHost, podmanNeeds } from "./podman-fixture.ts";
@@ -136,6 +136,68 @@ test("podman's libcni goes on with what Weft's runtime remembers", async () => {
   expect(scene.files("results")).toEqual([]);
   expect(scene.leases("blue")).toEqual([]);
   expect(scene.traces()).toBe(`${before}\ncni-blue`.split("\n").sort().join("\n"));
+}, 60_000);
+
+/** A plugin that notes what it is told, and hands the result on. */
+const spy = (dir: string) => `#!${process.execPath}
+import { appendFileSync } from "node:fs";
+const stdin = JSON.parse(await Bun.stdin.text());
+const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => name.startsWith("CNI_")));
+appendFileSync("${dir}/calls", JSON.stringify({ env, stdin }) + "\\n");
+if (env.CNI_COMMAND === "VERSION") console.log('{"cniVersion":"1.0.0","supportedVersions":["1.0.0"]}');
+if (env.CNI_COMMAND === "ADD") console.log(JSON.stringify(stdin.prevResult));
+`;
+
+interface Call {
+  env: Record<string, string>;
+  stdin: { prevResult: { interfaces: { mac: string; name: string }[] } };
+}
+
+test("plugins are told by Weft's runtime what podman's libcni tells them, and the same is kept", async () => {
+  using scene = await PodmanHost.start();
+  writeFileSync(join(scene.plugins, "spy"), spy(scene.plugins), { mode: 0o755 });
+  scene.network(
+    "blue",
+    ["10.91.0.0/24"],
+    [{ type: "spy", capabilities: { portMappings: true, mac: true }, own: { key: [1, null] } }],
+  );
+  /** What was called since, without what the kernel chooses anew each time. */
+  const calls = (): Call[] => {
+    const file = join(scene.plugins, "calls");
+    const lines = existsSync(file) ? readFileSync(file, "utf8").trim().split("\n") : [];
+    rmSync(file, { force: true });
+    const found = lines.map((line): Call => JSON.parse(line));
+    for (const each of found.flatMap(({ stdin }) => stdin.prevResult?.interfaces ?? [])) {
+      each.mac = "";
+      if (each.name.startsWith("veth")) each.name = "veth";
+    }
+    return found.filter(({ env }) => env.CNI_COMMAND !== "VERSION");
+  };
+  const network = "blue:ip=10.91.0.5";
+  const id = scene.serve("web", "--network", network, "-p", "18080:80");
+  const name = `blue-${id}-eth0`;
+  const theirs = { add: calls(), entry: scene.entry(name) };
+  const ids = ["--container-id", id, "--ifname", "eth0"];
+  const netns = scene.netns("web");
+  expect(scene.weftCni("del", "blue", netns, ...ids)).toMatchObject({ status: 0 });
+  const [ownDel] = calls();
+  const pairs = theirs.entry.cniArgs as [string, string][];
+  const args = ["--args", pairs.map((pair) => pair.join("=")).join(";")];
+  const capabilities = ["--capabilities", JSON.stringify(theirs.entry.capabilityArgs)];
+  expect(scene.weftCni("add", "blue", netns, ...ids, ...args, ...capabilities)).toMatchObject({ status: 0 });
+  const own = { add: calls(), entry: scene.entry(name) };
+  expect(own.add).toEqual(theirs.add);
+  expect(theirs.add).toHaveLength(1);
+  // The newer libcni keeps the namespace, too.
+  expect(own.entry).toMatchObject({ netns });
+  const { netns: _, result: ownResult, ...ownRest } = own.entry;
+  const { result: theirResult, ...theirRest } = theirs.entry;
+  expect(ownRest).toEqual(theirRest);
+  expect(Object.keys(ownResult as object).sort()).toEqual(Object.keys(theirResult as object).sort());
+  scene.podman("rm", "-f", "-t", "0", "web");
+  const [theirDel] = calls();
+  expect(ownDel?.stdin).toEqual(theirDel?.stdin as Call["stdin"]);
+  expect(ownDel?.env).toEqual(theirDel?.env as Call["env"]);
 }, 60_000);
 
 test("an ADD that a plugin refuses is podman's error, with the plugin's words, and leaves nothing", async () => {
