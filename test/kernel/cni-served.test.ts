@@ -9,4 +9,7 @@ await import("./cni-tuning.test.ts");
 await import("./cni-bandwidth.test.ts");
 await import("./cni-macvlan.test.ts");
 await import("./cni-firewall.test.ts");
+await import("./cni-host-device.test.ts");
+await import("./cni-tap.test.ts");
+await import("./cni-sbr.test.ts");
 await import("../interop/cni-reference.test.ts");
