@@ -37,6 +37,11 @@ export class LeaseStoreError extends WeftError {
   }
 }
 
+/** Where Weft's own records of a network's attachments are. */
+export function recordsFolder(network: string, dataDir: string): string {
+  return `${dataDir}/.weft/${network}`;
+}
+
 /** By folder: its time of change when this process last changed it, and who had leases there that others made. */
 interface Knowledge {
   changed: string;
@@ -65,7 +70,7 @@ export class FileLeaseStore implements LeaseStore {
   /** Touches nothing yet. */
   constructor(network: string, dataDir: string = defaultDataDir) {
     this.dir = `${dataDir}/${network}`;
-    this.#records = new LeaseRecords(`${dataDir}/.weft/${network}`);
+    this.#records = new LeaseRecords(recordsFolder(network, dataDir));
   }
 
   async transaction<T>(action: () => T): Promise<T> {

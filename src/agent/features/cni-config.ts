@@ -1,5 +1,6 @@
-import { existsSync, readFileSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { recordsFolder } from "../../ipam/file.ts";
 import type { Node } from "../../kube/types.ts";
 import { explain } from "../../lib/errors.ts";
 import type { Prefix } from "../../lib/prefix.ts";
@@ -86,10 +87,16 @@ export const cniConfig: Feature = {
     }
     const leases = join(config.ipamDir, networkName);
     if (!existsSync(leases)) return;
-    rmSync(leases, { recursive: true });
+    const records = recordsFolder(networkName, config.ipamDir);
+    for (const folder of [leases, records]) rmSync(folder, { recursive: true, force: true });
+    removeIfEmpty(dirname(records));
     log.info("Removed the leases", { folder: leases });
   },
 };
+
+function removeIfEmpty(folder: string): void {
+  if (existsSync(folder) && readdirSync(folder).length === 0) rmdirSync(folder);
+}
 
 /** The node's podCIDRs, or what still stands against pods. */
 function podCidrsOrWait(context: AgentContext): Prefix[] | string {
