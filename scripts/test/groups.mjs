@@ -35,7 +35,7 @@ export const groups = [
     bare: true,
   },
   { name: "ground", about: "set-up, start, executables", folders: ["test/ground"], seconds: 600 },
-  { name: "kernel", about: "this machine's kernel, in namespaces", folders: ["test/kernel"], seconds: 600 },
+  { name: "kernel", about: "this machine's kernel, in namespaces", folders: ["test/kernel"], seconds: 1800 },
   {
     name: "conformance",
     about: "one suite for a real thing and its fake",
@@ -46,14 +46,14 @@ export const groups = [
     name: "interop",
     about: "real peers: reference plugins, nft, kubectl, dig",
     folders: ["test/interop"],
-    seconds: 900,
+    seconds: 1500,
   },
   { name: "kernels", about: "the runners of other kernels", folders: ["test/kernels"], seconds: 600 },
   {
     name: "uml",
     about: "under User-Mode Linux: VLAN, IPVS, VRF and others",
     folders: ["test/kernels/uml"],
-    seconds: 600,
+    seconds: 1200,
     guest: {
       runner: "test/kernels/uml-run",
       needs: ["linux.uml", "tcc", "modprobe"],
