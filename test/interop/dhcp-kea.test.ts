@@ -1,6 +1,8 @@
 /** DHCP leases from Kea: got, kept, lost and given back. The scene is drawn in dhcp-fixture.ts. */
 import { describe, expect } from "bun:test";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { referencePlugins } from "../kernel/cni-fixture.ts";
+import { join } from "../kernel/services-fixture.ts";
 import { needs, testWith } from "../lib/needs.ts";
 import { addressIn, DhcpScene, until } from "./dhcp-fixture.ts";
 
@@ -9,6 +11,12 @@ const macvlanTest = testWith(
   needs.root,
   needs.command("kea-dhcp4", "kea-dhcp4-server"),
   needs.kernel("macvlan"),
+);
+const referenceTest = testWith(
+  needs.root,
+  needs.command("kea-dhcp4", "kea-dhcp4-server"),
+  needs.kernel("bridge"),
+  needs.file(`${referencePlugins}/dhcp`, "containernetworking-plugins"),
 );
 const patience = 60_000;
 
@@ -187,6 +195,42 @@ describe("Kea", () => {
         () => `${leased().length} leases`,
       );
       expect(leased()).toMatchObject([{ clientId: `${stays?.name}/net/eth0` }]);
+    },
+    patience,
+  );
+
+  referenceTest(
+    "knows a container again, whether the reference asks or Weft, and gives both the same but for DNS",
+    async () => {
+      using scene = new DhcpScene();
+      await scene.daemon();
+      await scene.kea(3600);
+      scene.bridge();
+      const container = scene.host.container();
+      join(scene.host.node, "port", container, "eth0");
+      scene.host.node.kernel.rtnl.links.set("port", { master: "br0", up: true });
+      const other = `${scene.dir}/reference.sock`;
+      const daemon = Bun.spawn([`${referencePlugins}/dhcp`, "daemon", "-socketpath", other], {
+        stderr: "ignore",
+      });
+      try {
+        await until(
+          () => existsSync(other),
+          () => "a socket",
+        );
+        const config = { ...scene.bridged(), type: "dhcp", cniVersion: "1.0.0" };
+        const reference = { ...config, ipam: scene.ipam({ daemonSocketPath: other }) };
+        const call = { plugins: referencePlugins };
+        const theirs = await scene.host.succeed("ADD", container, reference, call);
+        const ours = await scene.host.succeed("ADD", container, config);
+        const { dns, ...rest } = ours.json;
+        expect({ ...rest, dns: {} } as unknown).toEqual(theirs.json);
+        expect(dns).toMatchObject({ domain: "lan.example" });
+        expect(addressIn(ours)).toBe("10.99.0.100/24");
+      } finally {
+        daemon.kill();
+        await daemon.exited;
+      }
     },
     patience,
   );
