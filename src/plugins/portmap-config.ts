@@ -75,6 +75,26 @@ export function parsePortmapConfig({ config: { fields } }: PluginRequest): Portm
   };
 }
 
+/**
+ * The configuration for DEL. One that ADD refuses has mapped nothing by itself: what an earlier one of the network has
+ * mapped is found without it.
+ */
+export function parsePortmapForDel(request: PluginRequest): PortmapConfig {
+  try {
+    return parsePortmapConfig(request);
+  } catch (error) {
+    if (!(error instanceof InvalidInput || error instanceof CniError)) throw error;
+    return {
+      mappings: [],
+      snat: true,
+      masqAll: false,
+      markBit: defaultMarkBit,
+      conditions: { 4: [], 6: [] },
+      backend: "nftables",
+    };
+  }
+}
+
 function parseSetMarkChain(fields: Fields): string | undefined {
   const chain = fields.string("externalSetMarkChain");
   if (chain === undefined) return undefined;

@@ -9,7 +9,7 @@ import { closingLate } from "./closing.ts";
 import { tryWriteSysctl } from "./interface.ts";
 import { dnatPrefix, iptablesChain, placesOf } from "./iptables-names.ts";
 import { tableName } from "./masquerade-names.ts";
-import { containerAddresses, parsePortmapConfig, portmapKeys } from "./portmap-config.ts";
+import { containerAddresses, parsePortmapConfig, parsePortmapForDel, portmapKeys } from "./portmap-config.ts";
 import {
   addMappings,
   forgetFlows,
@@ -50,7 +50,7 @@ export const portmap: Plugin = {
   },
 
   async del(request: PluginRequest): Promise<void> {
-    const config = parsePortmapConfig(request);
+    const config = parsePortmapForDel(request);
     await closingLate(async (open) => {
       const nft = new LeanNft(tableName);
       open.push(nft);
