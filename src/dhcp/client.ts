@@ -33,8 +33,11 @@ export interface ClientWorld {
 
 /** The link of a lease, or its whole namespace, is not there any more. */
 export class LinkGone extends WeftError {
+  readonly what: string;
+
   constructor(what: string) {
     super("dhcp-link-gone", `${what} is gone`);
+    this.what = what;
   }
 }
 
@@ -96,7 +99,7 @@ export class DhcpClient {
   #apply(step: Step): void {
     const before = this.#state;
     this.#state = step.state;
-    if (step.reason !== undefined) this.#world.log.info(step.reason, { state: step.state.name });
+    if (step.reason !== undefined) this.#tell(step.reason, step.state.name);
     if (step.send !== undefined && !this.#send(step.send)) return;
     if (step.state !== before && step.state.name === "bound") {
       this.#closeWire();
@@ -104,6 +107,13 @@ export class DhcpClient {
     }
     if (step.state.name === "ended") this.#end(step.state.reason, false);
     else this.#schedule();
+  }
+
+  /** What should not have come about is for everybody, what is as usual for who looks closely. */
+  #tell(reason: string, state: State["name"]): void {
+    const { log } = this.#world;
+    if (state === "selecting" || state === "rebinding") log.warn(reason, { state });
+    else log.debug(reason, { state });
   }
 
   #end(reason: string, isGone: boolean): void {

@@ -160,7 +160,7 @@ export class DhcpDaemon {
       });
     const deadline = clock.now() + carrierPatience;
     for (;;) {
-      const found = look();
+      const found = orNoNetns(look);
       if (found.link.running || clock.now() >= deadline) return found;
       await sleep(clock, 10, signal);
     }
@@ -352,6 +352,19 @@ function isSame(key: AttachmentKey, { containerId, ifname }: Key): boolean {
 
 function answer({ lease }: LeaseRecord, config: DhcpConfig): JsonObject {
   return formatResult(resultOf(lease, config), "1.1.0");
+}
+
+/** For a namespace that the caller says is there. */
+function orNoNetns<T>(look: () => T): T {
+  try {
+    return look();
+  } catch (error) {
+    if (!(error instanceof LinkGone)) throw error;
+    throw new CniError(cniErrorCode.invalidNetns, `the DHCP daemon sees no ${error.what}`, {
+      remedy: "Run it where it sees the paths of the runtime, or give it --hostprefix",
+      cause: error,
+    });
+  }
 }
 
 function noLease(reason: string): CniError {

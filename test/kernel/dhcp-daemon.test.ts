@@ -331,6 +331,21 @@ describe("The plugin", () => {
         const answer = await scene.host.call("ADD", scene.host.container(), config);
         expect(answer.json).toMatchObject({ code: 7, msg: expect.stringContaining(`${field}: `) });
       }
+      const nowhere = await scene.host.call(
+        "ADD",
+        undefined,
+        { ...scene.bridged(), type: "dhcp" },
+        { netns: "/run/netns/none" },
+      );
+      expect(nowhere.json).toMatchObject({
+        code: 8,
+        msg: "the DHCP daemon sees no network namespace /run/netns/none",
+      });
+      const empty = await scene.host.call("ADD", scene.host.container(), {
+        ...scene.bridged(),
+        type: "dhcp",
+      });
+      expect(empty.json).toMatchObject({ code: 999, msg: expect.stringContaining("no such link") });
       // Other clients are told, too, and none is kept waiting.
       const said = await new Promise<string>((resolve) => {
         const socket = connect({ path: scene.socket }, () => socket.write("rubbish\n"));
