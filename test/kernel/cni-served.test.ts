@@ -12,4 +12,4 @@ await import("./cni-firewall.test.ts");
 await import("./cni-host-device.test.ts");
 await import("./cni-tap.test.ts");
 await import("./cni-sbr.test.ts");
-await import("../interop/cni-reference.test.ts");
+await import("../interop/cni-mixed.test.ts");

@@ -67,7 +67,7 @@ class Comparison {
   async step(step: Call | Change | End): Promise<Difference[]> {
     if (!isCall(step) || step.more !== undefined) this.#touched = true;
     if (isCall(step))
-      this.#beginning ??= (await takeSnapshot(this.#twins[1], sysctlsOf(this.#case), true)).state;
+      this.#beginning ??= (await takeSnapshot(this.#twins[1], sysctlsOf(this.#case), false)).state;
     const answers = await Promise.all(this.#twins.map((twin) => this.#play(twin, step)));
     if (isCall(step)) this.#keepAttached(step, answers[0] ?? []);
     // What somebody else changed before the first ADD was there before.
@@ -111,7 +111,11 @@ class Comparison {
   ): Promise<State> {
     // CHECK changes nothing.
     if (isCall(step) && step.verb === "CHECK") return outcomes(answers, undefined);
-    const { state, labels } = await takeSnapshot(twin, sysctlsOf(this.#case), this.#attached.size === 0);
+    const { state, labels } = await takeSnapshot(
+      twin,
+      sysctlsOf(this.#case),
+      makesRules(this.#case) && this.#attached.size === 0,
+    );
     for (const [key, value] of outcomes(answers, labels)) state.set(key, value);
     if (!isCall(step) || step.verb !== "ADD") return state;
     const probes = [...usualProbes(this.#attached), ...(this.#case.probes ?? [])];
@@ -144,8 +148,10 @@ class Comparison {
   }
 }
 
-/** Keys that are not of what is on the host; and of a folder of leases an empty lock and the last address stay. */
-const notState = /^(outcome|reach)\/|^host file\/.*\/(lock|last_reserved_ip\.\d)$/;
+/** Keys that are not of what is on the host; a folder of leases keeps its lock and the
+ * last address, and a bridge that was there goes on to refuse router advertisements. */
+const notState =
+  /^(outcome|reach)\/|^host file\/.*\/(lock|last_reserved_ip\.\d)$|^host sysctl\/ipv6\/conf\/br0\/accept_ra$/;
 
 /** The key that says that there is a link. */
 const isLink = /^\S+ link\/[^/]+$/;
@@ -167,6 +173,17 @@ function sysctlsOf({ config, ifname = "eth0" }: Case): string[] {
         .replaceAll("IFNAME", ifname),
     ),
   );
+}
+
+/** True where rule sets are to be looked at. */
+function makesRules({ config }: Case): boolean {
+  return [config]
+    .flat()
+    .some(
+      (each) =>
+        (each as JsonObject).ipMasq === true ||
+        ["portmap", "firewall"].includes(String((each as JsonObject).type)),
+    );
 }
 
 /** Exit status, and the result or the error's code. Texts are each side's own. */

@@ -42,7 +42,7 @@ const folders = ["/var/lib/cni", "/run/cni"];
 /** Kinds of queueing discipline that a link has of itself. */
 const ordinaryQdiscs = new Set(["noqueue", "noop", "pfifo_fast", "mq", undefined]);
 
-const listing = `printf 'addr show\\nroute show table all\\n' | ip -j -d -b -; echo; ip -j rule; ip -6 -j rule`;
+const listing = "addr show\nroute show table all\nrule show\n";
 
 interface Listing {
   links: RawLink[];
@@ -51,7 +51,7 @@ interface Listing {
   more: string;
 }
 
-/** Takes a snapshot. `idle`: no container is attached, so nothing in any rule set may speak of one. */
+/** Takes a snapshot. `idle`: no container is attached, so no rule of any rule set may speak of one. */
 export async function takeSnapshot(twin: Twin, sysctls: readonly string[], idle: boolean): Promise<Snapshot> {
   const places = twin.places().filter(([place]) => place !== "outside");
   const listed = await Promise.all(places.map(([place]) => list(twin, place)));
@@ -75,7 +75,11 @@ export async function takeSnapshot(twin: Twin, sysctls: readonly string[], idle:
 }
 
 async function list(twin: Twin, place: Place): Promise<Listing> {
-  const text = await twin.output(place, ["sh", "-c", listing]);
+  const lists = await Promise.all([
+    twin.output(place, ["ip", "-j", "-d", "-b", "-"], listing),
+    twin.output(place, ["ip", "-j", "-6", "rule"]),
+  ]);
+  const text = lists.join("\n");
   const [links = [], routes = [], ...rules] = text
     .split("\n")
     .filter((line) => line.startsWith("["))

@@ -128,8 +128,8 @@ export class Twin implements AsyncDisposable {
   }
 
   /** Starts a program in a place and takes what it prints, whatever its exit status. */
-  async output(at: Place, command: readonly string[], stdin = ""): Promise<string> {
-    return (await this.#run(this.place(at), command, stdin)).stdout;
+  async output(at: Place, command: string[], stdin = ""): Promise<string> {
+    return (await start(this.place(at), command, stdin, this.#env)).stdout;
   }
 
   /** The container ends. */
@@ -203,20 +203,7 @@ export class Twin implements AsyncDisposable {
     env: Record<string, string> = {},
   ): Promise<Omit<Answer, "type">> {
     const mounts = `--mount=/proc/${this.#keeper.pid}/ns/mnt`;
-    const child = place.in(() =>
-      Bun.spawn(["nsenter", mounts, "--", ...command], {
-        stdin: new TextEncoder().encode(stdin),
-        stdout: "pipe",
-        stderr: "pipe",
-        env: { ...this.#env, ...env },
-      }),
-    );
-    const [stdout, stderr, status] = await Promise.all([
-      new Response(child.stdout).text(),
-      new Response(child.stderr).text(),
-      child.exited,
-    ]);
-    return { status, stdout, stderr };
+    return await start(place, ["nsenter", mounts, "--", ...command], stdin, { ...this.#env, ...env });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -225,6 +212,23 @@ export class Twin implements AsyncDisposable {
     for (const [, place] of this.places()) place.close();
     rmSync(this.dir, { recursive: true, force: true });
   }
+}
+
+async function start(
+  place: Namespace,
+  command: string[],
+  stdin: string,
+  env: Record<string, string>,
+): Promise<Omit<Answer, "type">> {
+  const child = place.in(() =>
+    Bun.spawn(command, { stdin: new TextEncoder().encode(stdin), stdout: "pipe", stderr: "pipe", env }),
+  );
+  const [stdout, stderr, status] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
+  return { status, stdout, stderr };
 }
 
 /** Of all that is started on a host. Where the kernel has no nf_tables, iptables is the old one. */
