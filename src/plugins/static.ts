@@ -15,7 +15,8 @@ import { Ip } from "../lib/ip.ts";
 import { Prefix } from "../lib/prefix.ts";
 import { requirePrevResult } from "./check-link.ts";
 
-const ipamKeys = ["type", "addresses", "routes", "dns"];
+/** What may stand under `ipam`. */
+export const staticKeys = ["type", "addresses", "routes", "dns"];
 const addressKeys = ["address", "gateway"];
 
 /** What static gives out. */
@@ -73,7 +74,7 @@ function unknownIpamKeys({ fields }: NetworkConfig): string[] {
   const ipam = fields.object("ipam");
   if (ipam === undefined) return [];
   const addresses = ipam.objects("addresses") ?? [];
-  return [...ipam.unknownKeys(ipamKeys), ...addresses.flatMap((each) => each.unknownKeys(addressKeys))];
+  return [...ipam.unknownKeys(staticKeys), ...addresses.flatMap((each) => each.unknownKeys(addressKeys))];
 }
 
 /**
