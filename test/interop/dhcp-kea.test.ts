@@ -148,7 +148,7 @@ describe("Kea", () => {
     async () => {
       using scene = new DhcpScene();
       const first = await scene.daemon();
-      await scene.kea(6);
+      await scene.kea(60, { "renew-timer": 3 });
       scene.bridge();
       const stays = scene.host.container();
       const goes = scene.host.container();
@@ -240,7 +240,7 @@ describe("Kea", () => {
     async () => {
       using scene = new DhcpScene();
       const daemon = await scene.daemon();
-      await scene.kea(12, {
+      await scene.kea(60, {
         "renew-timer": 5,
         subnet4: [{ id: 1, subnet: "10.99.0.0/16", pools: [{ pool: "10.99.1.0 - 10.99.3.255" }] }],
       });
