@@ -130,6 +130,15 @@ export class Fields {
     throw new InvalidInput(this.at(name), value, "is not a list");
   }
 
+  /** A path that means the same wherever the caller has its working directory; undefined where absent or "". */
+  absolutePath(name: string): string | undefined {
+    const path = this.string(name) || undefined;
+    if (path === undefined) return undefined;
+    if (path.includes("\0")) throw new InvalidInput(this.at(name), path, "has a zero byte in it");
+    if (path.startsWith("/")) return path;
+    throw new InvalidInput(this.at(name), path, "is not an absolute path", { remedy: "Begin it with /" });
+  }
+
   ip(name: string): Ip | undefined {
     const text = this.string(name);
     return text === undefined || text === "" ? undefined : Ip.parse(text, this.at(name));

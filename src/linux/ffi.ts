@@ -82,7 +82,9 @@ function checkRestarting(call: () => number, operation: string, subject = ""): n
 
 const encoder = new TextEncoder();
 
+/** Throws a KernelError (ENOENT) where a zero byte would cut the text short: it would name something else. */
 function cstring(text: string): Uint8Array {
+  if (text.includes("\0")) throw new KernelError("use", JSON.stringify(text), errno.ENOENT);
   return encoder.encode(`${text}\0`);
 }
 

@@ -11,9 +11,9 @@ import { CniError, cniErrorCode } from "../cni/errors.ts";
 import type { JsonObject } from "../cni/fields.ts";
 import type { GcRequest, Plugin, PluginRequest } from "../cni/plugin.ts";
 import { parseResult, type Result } from "../cni/result.ts";
-import { InvalidInput } from "../lib/errors.ts";
 
-const ipamKeys = ["type", "daemonSocketPath", "provide", "request", "priority", "suppress"];
+/** What may stand under `ipam`. */
+export const dhcpKeys = ["type", "daemonSocketPath", "provide", "request", "priority", "suppress"];
 
 /** Gets an address from a DHCP server of the interface's network, by way of the daemon that keeps the lease. */
 export const dhcp: Plugin = {
@@ -21,7 +21,7 @@ export const dhcp: Plugin = {
 
   /** The daemon reads the values. */
   parse({ config, warn }: PluginRequest): void {
-    for (const sentence of config.fields.object("ipam")?.unknownKeys(ipamKeys) ?? []) warn(sentence);
+    for (const sentence of config.fields.object("ipam")?.unknownKeys(dhcpKeys) ?? []) warn(sentence);
   },
 
   async add(request: PluginRequest): Promise<Result> {
@@ -87,12 +87,7 @@ async function ask(
 ): Promise<JsonObject> {
   const { config, invocation } = request;
   const ipam = config.fields.object("ipam");
-  const path = ipam?.string("daemonSocketPath") || defaultSocketPath;
-  if (!path.startsWith("/")) {
-    throw new InvalidInput("ipam.daemonSocketPath", path, "is not an absolute path", {
-      remedy: "Begin it with /",
-    });
-  }
+  const path = ipam?.absolutePath("daemonSocketPath") ?? defaultSocketPath;
   const { containerId, ifname, netns, args } = invocation;
   const answer = await converse(path, request, {
     command,

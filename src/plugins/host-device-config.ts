@@ -43,10 +43,7 @@ export interface HostDeviceConfig {
 
 /** Where is remembered what devices were like; goes with the boot, as they do. Throws {@link InvalidInput}. */
 export function parseDataDir(fields: Fields): string {
-  const path = fields.string("dataDir") ?? "";
-  if (path === "") return `${runDir}/host-device`;
-  if (path.startsWith("/")) return path;
-  throw new InvalidInput("dataDir", path, "is not an absolute path", { remedy: "Begin it with /" });
+  return fields.absolutePath("dataDir") ?? `${runDir}/host-device`;
 }
 
 /**

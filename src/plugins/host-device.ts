@@ -34,6 +34,7 @@ export const hostDevice: Plugin = {
   },
 
   async add(request: PluginRequest): Promise<Result> {
+    parseDataDir(request.config.fields);
     const config = parseHostDevice(request.config.fields);
     return await withUndo(request, async (undo) => {
       const result = config.isUserspace

@@ -30,7 +30,8 @@ import { readText } from "../linux/lean/files.ts";
 import { tryOpenNetns } from "./netns.ts";
 
 const rangeKeys = ["subnet", "rangeStart", "rangeEnd", "gateway"];
-const ipamKeys = ["type", ...rangeKeys, "ranges", "routes", "dataDir", "resolvConf"];
+/** What may stand under `ipam`. */
+export const hostLocalKeys = ["type", ...rangeKeys, "ranges", "routes", "dataDir", "resolvConf"];
 
 /** What host-local is asked to do, read from configuration and environment. */
 export interface HostLocalConfig {
@@ -124,14 +125,7 @@ function openStore(config: NetworkConfig): FileLeaseStore {
 }
 
 function dataDirOf(ipam: Fields | undefined): string {
-  return (ipam === undefined ? "" : absolutePath(ipam, "dataDir")) || defaultDataDir;
-}
-
-/** A path that means the same wherever the runtime has its working directory; "" where none is given. */
-function absolutePath(fields: Fields, name: string): string {
-  const path = fields.string(name) ?? "";
-  if (path === "" || path.startsWith("/")) return path;
-  throw new InvalidInput(fields.at(name), path, "is not an absolute path", { remedy: "Begin it with /" });
+  return ipam?.absolutePath("dataDir") ?? defaultDataDir;
 }
 
 function ownerOf({ invocation: { containerId, ifname } }: PluginRequest): Owner {
@@ -277,20 +271,20 @@ export function parseHostLocal(request: PluginRequest): HostLocalConfig {
       remedy: 'Add "ipam": { "type": "host-local", "ranges": [[{ "subnet": "10.1.0.0/16" }]] }',
     });
   }
-  const resolvConf = absolutePath(ipam, "resolvConf");
+  const resolvConf = ipam.absolutePath("resolvConf");
   return {
     network: config.name,
     dataDir: dataDirOf(ipam),
     rangeSets: parseRangeSets(config, ipam),
     routes: (ipam.objects("routes") ?? []).map(parseRoute),
-    ...(resolvConf === "" ? {} : { resolvConf }),
+    ...(resolvConf === undefined ? {} : { resolvConf }),
     requested: parseRequested(config, invocation.args.ip),
   };
 }
 
 function unknownIpamKeys(ipam: Fields): string[] {
   const ranges = ipam.objectLists("ranges")?.flat() ?? [];
-  return [...ipam.unknownKeys(ipamKeys), ...ranges.flatMap((range) => range.unknownKeys(rangeKeys))];
+  return [...ipam.unknownKeys(hostLocalKeys), ...ranges.flatMap((range) => range.unknownKeys(rangeKeys))];
 }
 
 /** First those of the runtime, then the old single range, then `ranges`. */

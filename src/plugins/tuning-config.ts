@@ -48,9 +48,7 @@ export function parseTuning(request: PluginRequest): TuningConfig {
 
 /** `dataDir`; all that DEL and GC need. Throws {@link InvalidInput} where it is no absolute path. */
 export function dataDirOf(fields: Fields): string {
-  const path = fields.string("dataDir") || defaultDataDir;
-  if (path.startsWith("/")) return path;
-  throw new InvalidInput("dataDir", path, "is not an absolute path", { remedy: "Begin it with /" });
+  return fields.absolutePath("dataDir") ?? defaultDataDir;
 }
 
 /** True where the interface is to be changed, not parameters alone. */
