@@ -2,6 +2,7 @@ import { afterAll, expect, test } from "bun:test";
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { CniError } from "./errors.ts";
+import { execPlugin } from "./exec.ts";
 import { loadNetworkList, parseNetworkList } from "./list.ts";
 import type { Plugin, PluginRequest } from "./plugin.ts";
 import { emptyResult, parseResult } from "./result.ts";
@@ -291,9 +292,18 @@ test("a plugin of this process that is too slow is told to stop, and is taken ba
 
 test("what a plugin of this process started is killed with it", async () => {
   const ground = new Ground({ ipam: `echo $$ > ${"$"}0.pid; exec sleep 1000` });
-  const { delegateAdd } = await import("../plugins/delegate.ts");
-  const plugin = own(async (request) => {
-    if (request.invocation.command === "ADD") await delegateAdd("ipam", request);
+  const plugin = own(async ({ invocation, signal }) => {
+    if (invocation.command !== "ADD") return;
+    const file = join(ground.dir, "ipam");
+    await execPlugin({
+      file,
+      type: "ipam",
+      invocation,
+      stdin: "{}",
+      timeout: 60_000,
+      ownGroup: true,
+      signal,
+    });
   });
   const error = await errorOf(ground.runtime({ timeout: 300, ...builtin(plugin) }).add(chain, blue));
   expect(error.message).toContain('(plugin "own" failed (ADD): plugin "ipam" failed (ADD): was killed');

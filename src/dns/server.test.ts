@@ -223,15 +223,16 @@ describe("TCP (RFC 7766)", () => {
   test("queries above the pipeline's limit wait for their turn", async () => {
     let most = 0;
     let waiting = 0;
-    const up = await upstream(() => {
+    const up = await upstream(async () => {
       waiting++;
       most = Math.max(most, waiting);
-      setTimeout(() => waiting--, 5);
-      return undefined;
+      await Bun.sleep(5);
+      waiting--;
+      return {};
     });
     const { port } = await serve({
       tcp: { pipeline: 4 },
-      forward: { upstreams: [up.address], timeoutMs: 20, deadlineMs: 20 },
+      forward: { upstreams: [up.address], timeoutMs: 10_000, deadlineMs: 10_000 },
     });
     const queries = Array.from({ length: 12 }, (_, i) => queryBytes(`n${i}.test`, "A", { id: i }));
     const responses = await askTcp("127.0.0.1", port, queries);

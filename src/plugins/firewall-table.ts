@@ -22,7 +22,7 @@ import {
   Transaction,
 } from "../linux/nftables/index.ts";
 import type { Bridge, FirewallConfig } from "./firewall-config.ts";
-import { firewallChain, firewallMap } from "./firewall-nftables.ts";
+import { firewallChain, firewallMap } from "./firewall-names.ts";
 import { tableName } from "./masquerade-names.ts";
 import { sweep, table } from "./nft-table.ts";
 

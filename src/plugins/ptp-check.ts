@@ -9,7 +9,7 @@ import { describedInterface, mismatch, requireLink, requirePrevResult } from "./
 import { checkInterface } from "./interface-check.ts";
 import { checkIpMasq } from "./ip-masq.ts";
 import { openNetns } from "./netns.ts";
-import type { PtpConfig } from "./ptp.ts";
+import type { PtpConfig } from "./ptp-config.ts";
 
 /** Compares what the result of ADD says with what is there, at both ends. Throws a CniError that names the difference. */
 export async function checkPtp(request: PluginRequest, { ipMasq, ipMasqBackend }: PtpConfig): Promise<void> {

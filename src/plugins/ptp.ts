@@ -17,17 +17,11 @@ import {
   settleAddresses,
   tryWriteSysctl,
 } from "./interface.ts";
-import {
-  addIpMasq,
-  collectIpMasq,
-  type IpMasqBackend,
-  parseIpMasqBackend,
-  removeIpMasq,
-  requireIpMasq,
-} from "./ip-masq.ts";
+import { addIpMasq, collectIpMasq, removeIpMasq, requireIpMasq } from "./ip-masq.ts";
 import { addIpam, knownAddresses } from "./ipam.ts";
-import { parseMtu, requireMtuFor } from "./link-keys.ts";
+import { requireMtuFor } from "./link-keys.ts";
 import { type OpenNetns, openNetns, tryOpenNetns } from "./netns.ts";
+import { type PtpConfig, parsePtpConfig } from "./ptp-config.ts";
 import { type Undo, withUndo } from "./undo.ts";
 import { createVeth, deleteVeth } from "./veth.ts";
 import { waitFor } from "./wait.ts";
@@ -38,14 +32,6 @@ const RT_SCOPE_LINK = 253;
 const RT_SCOPE_HOST = 254;
 /** Milliseconds. */
 const settling = 1000;
-
-/** What the ptp plugin is asked to do. */
-export interface PtpConfig {
-  ipamType: string;
-  ipMasq: boolean;
-  ipMasqBackend: IpMasqBackend;
-  mtu: number | undefined;
-}
 
 /** Connects a container to the host alone: a veth pair without a bridge, and routes at both ends. */
 export const ptp: Plugin = {
@@ -94,21 +80,6 @@ export const ptp: Plugin = {
     await delegateStatus(ipamType, request);
   },
 };
-
-/** Reads a ptp configuration. Throws {@link InvalidInput}, or a {@link CniError} of code 7 where there is no IPAM. */
-export function parsePtpConfig({ config: { fields, ipamType } }: PluginRequest): PtpConfig {
-  if (ipamType === undefined) {
-    throw new CniError(cniErrorCode.invalidNetworkConfig, "ipam.type: is missing", {
-      remedy: fields.misspelt("ipam") ?? 'Give it "ipam" with a "type", such as host-local',
-    });
-  }
-  return {
-    ipamType,
-    ipMasq: fields.boolean("ipMasq") ?? false,
-    ipMasqBackend: parseIpMasqBackend(fields),
-    mtu: parseMtu(fields),
-  };
-}
 
 /** One ADD under way. `undo` takes what has to be done, from the last to the first, if it fails. */
 interface Attaching {

@@ -122,17 +122,20 @@ export interface FakeUpstream {
 
 /** A server on the loopback that answers what the function says, or nothing for undefined. */
 export async function fakeUpstream(
-  respond: (asked: Message, from: number) => Partial<Message> | Buffer | undefined,
+  respond: (
+    asked: Message,
+    from: number,
+  ) => Partial<Message> | Buffer | undefined | Promise<Partial<Message>>,
 ): Promise<FakeUpstream> {
   const queries: Message[] = [];
   const socket = await Bun.udpSocket({
     hostname: "127.0.0.1",
     port: 0,
     socket: {
-      data(own, data, port, address) {
+      async data(own, data, port, address) {
         const asked = decodeMessage(data);
         queries.push(asked);
-        const response = respond(asked, port);
+        const response = await respond(asked, port);
         if (response === undefined) return;
         own.send(Buffer.isBuffer(response) ? response : reply(asked, response), port, address);
       },
