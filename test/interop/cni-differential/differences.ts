@@ -104,9 +104,11 @@ export const differences: readonly Rule[] = [
   {
     name: "queue-length",
     reason:
-      "Veth pairs and ifb keep the kernel's transmit queue length of 1000, as in later versions of the reference; 1.1.1 sets 0.",
+      "Links that are made keep the kernel's transmit queue length of 1000, as in later versions of the reference; 1.1.1 sets 0.",
     matches: ({ key, reference, weft }) =>
-      / link\/(eth0|net1|veth<.*>|bwp.*)\/txqlen$/.test(key) && reference === undefined && weft === "1000",
+      / link\/(eth0|net1|veth<.*>|bwp.*|br0\.\d+|blue)\/txqlen$/.test(key) &&
+      reference === undefined &&
+      weft === "1000",
   },
   {
     name: "link-alias",
@@ -128,7 +130,8 @@ export const differences: readonly Rule[] = [
     reason:
       "The gateway's IPv6 address on the host is not looked for elsewhere first, so that the first container can use it at once.",
     matches: ({ key, reference, weft }) =>
-      /^host address\/(br0|veth<.*>)\/fd/.test(key) && weft?.replace('"nodad":true,', "") === reference,
+      /^host address\/(br0|br0\.\d+|veth<.*>)\/fd/.test(key) &&
+      weft?.replace('"nodad":true,', "") === reference,
   },
   {
     name: "check-notices-more",
@@ -197,6 +200,22 @@ export const differences: readonly Rule[] = [
       "Connections from 127.0.0.1 to the bridge are allowed (route_localnet) where a port is mapped for them; the reference does so for mappings of IPv6 addresses too.",
     matches: ({ key, reference, weft }) =>
       key === "host sysctl/ipv4/conf/br0/route_localnet" && reference === "1" && weft === "0",
+  },
+  {
+    name: "default-vlan",
+    reason:
+      "A port that is given a VLAN is not in the bridge's default VLAN as well, as in the reference since 1.8; in 1.1.1 it is.",
+    guest: true,
+    matches: ({ key, weft }) =>
+      /^host more\/vlan veth<.*> 1 Egress Untagged$/.test(key) && weft === undefined,
+  },
+  {
+    name: "vlan-advertisements",
+    reason:
+      "The host takes no router advertisements from containers on its interface in a VLAN, as little as on the bridge.",
+    guest: true,
+    matches: ({ key, reference, weft }) =>
+      /^host sysctl\/ipv6\/conf\/br0\.\d+\/accept_ra$/.test(key) && reference === "1" && weft === "0",
   },
   {
     name: "redirected-once",

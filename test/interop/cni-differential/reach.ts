@@ -6,10 +6,10 @@ import type { State } from "./snapshot.ts";
 import { echoPort, type Twin } from "./twin.ts";
 
 /**
- * What is asked of every attached container: host and outside ask it, it asks its gateway and the outside, and each other
+ * What is asked of every attached container: host and outside ask it, it asks its gateway (where that is the host) and the outside, and each other
  * container. The same on both sides, since the addresses are.
  */
-export function usualProbes(attached: ReadonlyMap<Place, JsonObject>): Probe[] {
+export function usualProbes(attached: ReadonlyMap<Place, JsonObject>, state: State): Probe[] {
   const probes: Probe[] = [];
   for (const [place, result] of attached) {
     for (const { address, gateway } of (result.ips as { address: string; gateway?: string }[]) ?? []) {
@@ -21,12 +21,16 @@ export function usualProbes(attached: ReadonlyMap<Place, JsonObject>): Probe[] {
         { from: place, to: outside, by: "tcp" },
         { from: place, to: outside, by: "ping" },
       );
-      if (gateway !== undefined) probes.push({ from: place, to: gateway, by: "tcp" });
+      if (gateway !== undefined && isOnHost(state, gateway))
+        probes.push({ from: place, to: gateway, by: "tcp" });
       for (const other of attached.keys()) if (other !== place) probes.push({ from: other, to, by: "tcp" });
     }
   }
   return probes;
 }
+
+const isOnHost = (state: State, address: string) =>
+  [...state.keys()].some((key) => key.startsWith("host address/") && key.includes(`/${address}/`));
 
 /** Asks all at once. `patience`: milliseconds that an answer may take. */
 export async function ask(twin: Twin, probes: readonly Probe[], patience: number): Promise<State> {

@@ -118,7 +118,7 @@ class Comparison {
     );
     for (const [key, value] of outcomes(answers, labels)) state.set(key, value);
     if (!isCall(step) || step.verb !== "ADD") return state;
-    const probes = [...usualProbes(this.#attached), ...(this.#case.probes ?? [])];
+    const probes = [...usualProbes(this.#attached, state), ...(this.#case.probes ?? [])];
     for (const [key, value] of await ask(twin, probes, wait)) state.set(key, value);
     return state;
   }

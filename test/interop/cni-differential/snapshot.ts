@@ -75,19 +75,21 @@ export async function takeSnapshot(twin: Twin, sysctls: readonly string[], idle:
 }
 
 async function list(twin: Twin, place: Place): Promise<Listing> {
+  const rules = twin.place(place).kernel.rtnl.rules.list(6);
   const lists = await Promise.all([
     twin.output(place, ["ip", "-j", "-d", "-b", "-"], listing),
-    twin.output(place, ["ip", "-j", "-6", "rule"]),
+    // Every namespace has two of its own, which are not worth a process.
+    rules.length > 2 ? twin.output(place, ["ip", "-j", "-6", "rule"]) : "",
   ]);
   const text = lists.join("\n");
-  const [links = [], routes = [], ...rules] = text
+  const [links = [], routes = [], ...listed] = text
     .split("\n")
     .filter((line) => line.startsWith("["))
     .map((line) => JSON.parse(line) as JsonObject[]);
   return {
     links: links as RawLink[],
     routes,
-    rules: rules.flat(),
+    rules: listed.flat(),
     more: await listMore(twin, place, links as RawLink[]),
   };
 }
@@ -106,7 +108,7 @@ async function listMore(twin: Twin, place: Place, links: readonly RawLink[]): Pr
   if (links.some(({ linkinfo }) => linkinfo?.info_data?.vlan_filtering === 1)) {
     // A name stands at the head of its first line alone.
     script.push(
-      `bridge -c=never vlan show | awk '/^[^ \\t]/ { n = $1 } { sub(/^[^ \\t]+/, ""); print "vlan", n, $0 }'`,
+      `bridge -c=never vlan show | awk '/^[^ \\t]/ { n = $1; $1 = "" } { $1 = $1; print "vlan", n, $0 }'`,
     );
   }
   return script.length === 0 ? "" : await twin.output(place, ["sh", "-c", script.join("\n")]);
