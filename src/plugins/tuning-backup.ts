@@ -91,7 +91,17 @@ export function collectBackups({ config, valid }: GcRequest): void {
     const isDraft = name.endsWith(suffix);
     if (!isDraft && !name.endsWith(".json")) continue;
     if (keep.has(isDraft ? name.slice(0, -suffix.length) : name)) continue;
-    if (isDraft || parseBackup(readFile(path) ?? "")?.network === config.name) removeFile(path);
+    if (isDraft || networkOf(path) === config.name) removeFile(path);
+  }
+}
+
+/** Undefined for what is no backup, such as a link that somebody else put there. */
+function networkOf(path: string): string | undefined {
+  try {
+    return parseBackup(readFile(path) ?? "")?.network;
+  } catch (error) {
+    if (error instanceof KernelError) return undefined;
+    throw error;
   }
 }
 
