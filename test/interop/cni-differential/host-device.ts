@@ -22,7 +22,8 @@ const cases: Case[] = [
   },
   {
     name: "by kernelpath",
-    setup: device,
+    // The host's own view, which is that of its network namespace.
+    setup: `mount -t sysfs sysfs /sys; ${device}`,
     config: of({ device: undefined, kernelpath: "/sys/devices/virtual/net/blue0" }),
   },
   {

@@ -106,12 +106,22 @@ async function listMore(twin: Twin, place: Place, links: readonly RawLink[]): Pr
     script.push(`printf '${[...wanted, ...ingress].join("\\n")}\\n' | tc -d -b -`);
   }
   if (links.some(({ linkinfo }) => linkinfo?.info_data?.vlan_filtering === 1)) {
-    // A name stands at the head of its first line alone.
-    script.push(
-      `bridge -c=never vlan show | awk '/^[^ \\t]/ { n = $1; $1 = "" } { $1 = $1; print "vlan", n, $0 }'`,
-    );
+    script.push("bridge -c=never vlan show");
   }
-  return script.length === 0 ? "" : await twin.output(place, ["sh", "-c", script.join("\n")]);
+  if (script.length === 0) return "";
+  return vlanLines(await twin.output(place, ["sh", "-c", script.join("\n")]));
+}
+
+/** The list of VLANs of ports names a port at the head of its first line alone: here each line has it. */
+function vlanLines(text: string): string {
+  const [before = "", list] = text.split(/^port.*vlan-id.*$/m);
+  if (list === undefined) return text;
+  let port = "";
+  const lines = list.split("\n").map((line) => {
+    port = /^\S+/.exec(line)?.[0] ?? port;
+    return `vlan ${port} ${line.replace(/^\S+/, "").trim().replace(/\s+/g, " ")}`;
+  });
+  return `${before}${lines.filter((line) => !line.endsWith(" ")).join("\n")}`;
 }
 
 /** Timers, and what comes of hardware addresses or of the order in which links were made. */

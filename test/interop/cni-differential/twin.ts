@@ -39,12 +39,8 @@ const outsideMac = "02:00:00:00:00:02";
 /** Where the folders of the host are its own. */
 const makePrivate = `
 mount -t tmpfs tmpfs /var/lib
-mkdir "$DIR/run"
-mount -t tmpfs tmpfs "$DIR/run"
-mkdir "$DIR/run/netns"
 mount --rbind /run/netns "$DIR/run/netns"
 mount --rbind "$DIR/run" /run
-mount -t sysfs sysfs /sys
 echo ready
 exec cat
 `;
@@ -69,6 +65,7 @@ export class Twin implements AsyncDisposable {
     this.side = side;
     this.#case = given;
     this.#env = environment(this.dir);
+    mkdirSync(path(this.dir, "run/netns"), { recursive: true });
     join(this.node, "eth0", this.outside, "eth0");
     this.node.kernel.rtnl.links.set("eth0", { mac: hostMac });
     this.outside.kernel.rtnl.links.set("eth0", { mac: outsideMac });
