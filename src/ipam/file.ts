@@ -189,11 +189,19 @@ export class FileLeaseStore implements LeaseStore {
   }
 
   remembered(): { owner: Owner; holder: Holder }[] {
-    return this.#records.owners().flatMap((owner) => {
+    return this.#recordedOwners().flatMap((owner) => {
       const record = this.#records.read(owner);
       // What is no record is nobody's; it goes with GC.
       return [{ owner, holder: record?.holder ?? { netns: "", boot: "" } }];
     });
+  }
+
+  #recordedOwners(): Owner[] {
+    try {
+      return this.#records.owners();
+    } catch (error) {
+      throw new LeaseStoreError("read the records of", this.dir, error);
+    }
   }
 
   reserve(ip: Ip, owner: Owner, set: number): boolean {

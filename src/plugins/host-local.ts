@@ -11,7 +11,7 @@ import {
 } from "../cni/result.ts";
 import { isAtLeast } from "../cni/versions.ts";
 import { allocate, type Candidate } from "../ipam/allocator.ts";
-import { defaultDataDir, FileLeaseStore } from "../ipam/file.ts";
+import { defaultDataDir, FileLeaseStore, LeaseStoreError } from "../ipam/file.ts";
 import {
   completeRange,
   formatRangeSet,
@@ -54,7 +54,7 @@ export const hostLocal: Plugin = {
     const dns = config.resolvConf === undefined ? {} : readResolvConf(config.resolvConf);
     const store = new FileLeaseStore(config.network, config.dataDir);
     const holder = { netns: request.invocation.netns, boot: thisBoot() };
-    const ips = await store.transaction(() => {
+    const ips = await inTransaction(store, () => {
       try {
         return allocateAll(store, config, ownerOf(request), holder);
       } catch (error) {
@@ -69,13 +69,13 @@ export const hostLocal: Plugin = {
   async del(request: PluginRequest): Promise<void> {
     const store = openStore(request.config);
     if (!store.exists()) return;
-    await store.transaction(() => store.release(ownerOf(request)));
+    await inTransaction(store, () => store.release(ownerOf(request)));
   },
 
   async check(request: PluginRequest): Promise<void> {
     const store = openStore(request.config);
     const owner = ownerOf(request);
-    const found = store.exists() ? await store.transaction(() => store.find(owner)) : [];
+    const found = store.exists() ? await inTransaction(store, () => store.find(owner)) : [];
     if (found.length > 0) return;
     throw new CniError(
       cniErrorCode.unknownContainer,
@@ -87,7 +87,7 @@ export const hostLocal: Plugin = {
   async gc(request: GcRequest): Promise<void> {
     const store = openStore(request.config);
     if (!store.exists()) return;
-    await store.transaction(() => {
+    await inTransaction(store, () => {
       const isValid = (owner: Owner) =>
         request.valid.some(
           ({ containerId, ifname }) =>
@@ -102,7 +102,7 @@ export const hostLocal: Plugin = {
     const config = parseHostLocal(request);
     const store = new FileLeaseStore(config.network, config.dataDir);
     if (!store.exists()) return;
-    await store.transaction(() => {
+    await inTransaction(store, () => {
       const dead = staleOwners(store).flatMap((owner) => store.find(owner));
       const isTaken = (ip: Ip) => store.has(ip) && !anyOf(dead, (other) => other.equals(ip));
       for (const set of config.rangeSets) {
@@ -117,7 +117,21 @@ export const hostLocal: Plugin = {
 export async function findLeases(request: PluginRequest): Promise<readonly Ip[]> {
   const store = openStore(request.config);
   if (!store.exists()) return [];
-  return await store.transaction(() => store.find(ownerOf(request)));
+  return await inTransaction(store, () => store.find(ownerOf(request)));
+}
+
+/** Throws a {@link CniError} of code 5 where the files cannot be read or written. */
+async function inTransaction<T>(store: FileLeaseStore, action: () => T): Promise<T> {
+  try {
+    return await store.transaction(action);
+  } catch (error) {
+    if (!(error instanceof LeaseStoreError)) throw error;
+    const { message, remedy } = error;
+    throw new CniError(cniErrorCode.io, message, {
+      cause: error,
+      ...(remedy === undefined ? {} : { remedy }),
+    });
+  }
 }
 
 function openStore(config: NetworkConfig): FileLeaseStore {

@@ -15,6 +15,10 @@ export const table: TableRef = { family: "inet", name: tableName };
 /** How the names of the plugins' chains begin. */
 const ownChains = /^(?:postrouting$|masquerade-|portmap|firewall|macspoofchk)/;
 
+/** How the names of their sets and maps begin; the kernel names those that stand in rules. */
+const ownSets = /^(?:masquerade|portmap|firewall|macspoofchk|__)/;
+const adminPrefix = "firewall-admin-";
+
 const tries = 20;
 
 /** What a plugin has in a table. */
@@ -49,9 +53,23 @@ export function sweep(open: Disposable[], territory: Territory, isGone: (element
   }
 }
 
+/** True where an administrator has something of his own in the table: then it stays. */
+function hasForeign({
+  sets,
+  chains,
+  rules,
+  counters,
+}: Pick<Ruleset, "sets" | "chains" | "rules" | "counters">): boolean {
+  if (counters.length > 0 || sets.some(({ name }) => !ownSets.test(name))) return true;
+  // The firewall's chain for an administrator's rules is made empty.
+  const places = new Set(chains.map(({ name }) => name).filter((name) => name.startsWith(adminPrefix)));
+  if (chains.some(({ name }) => !ownChains.test(name) && !places.has(`${adminPrefix}${name}`))) return true;
+  return rules.some(({ chain }) => !ownChains.test(chain));
+}
+
 function removal(
   of: TableRef,
-  { sets, chains, rules }: Ruleset,
+  { sets, chains, rules, counters }: Ruleset,
   territory: Territory,
   isGone: (element: Element) => boolean,
 ): Transaction {
@@ -72,9 +90,8 @@ function removal(
     }
     transaction.deleteElements(set, gone);
   }
-  // An administrator's rules in a chain of his own stay.
-  const isForeign = rules.some(({ chain }) => !ownChains.test(chain));
-  if (left === 0 && !isForeign) return new Transaction(of).delete({ kind: "table", ...of });
+  if (left === 0 && !hasForeign({ sets, chains, rules, counters }))
+    return new Transaction(of).delete({ kind: "table", ...of });
   for (const { name } of chains) {
     if (territory.chains.some((start) => name.startsWith(start)) && !used.has(name))
       transaction.delete({ kind: "chain", name });

@@ -69,15 +69,7 @@ export class TuningBackup {
   }
 
   #failed(operation: string, cause: unknown): unknown {
-    if (!(cause instanceof KernelError)) return cause;
-    return new CniError(
-      cniErrorCode.io,
-      `tuning: cannot ${operation} backup ${this.path} (${cause.errnoName})`,
-      {
-        cause,
-        remedy: "Check dataDir, its permissions and the free space there",
-      },
-    );
+    return ioError(operation, this.path, cause);
   }
 }
 
@@ -91,8 +83,24 @@ export function collectBackups({ config, valid }: GcRequest): void {
     const isDraft = name.endsWith(suffix);
     if (!isDraft && !name.endsWith(".json")) continue;
     if (keep.has(isDraft ? name.slice(0, -suffix.length) : name)) continue;
-    if (isDraft || networkOf(path) === config.name) removeFile(path);
+    if (isDraft || networkOf(path) === config.name) remove(path);
   }
+}
+
+function remove(path: string): void {
+  try {
+    removeFile(path);
+  } catch (error) {
+    throw ioError("remove", path, error);
+  }
+}
+
+function ioError(operation: string, path: string, cause: unknown): unknown {
+  if (!(cause instanceof KernelError)) return cause;
+  return new CniError(cniErrorCode.io, `tuning: cannot ${operation} backup ${path} (${cause.errnoName})`, {
+    cause,
+    remedy: "Check dataDir, its permissions and the free space there",
+  });
 }
 
 /** Undefined for what is no backup, such as a link that somebody else put there. */

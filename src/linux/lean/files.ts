@@ -69,14 +69,15 @@ export function writeExisting(path: string, text: string): void {
   using(ffi.open(path, O_WRONLY), (fd) => writeDescriptor(fd, text));
 }
 
-/** Makes the file or overwrites it; never through a symbolic link (ELOOP). */
+/** Makes the file or overwrites it; never through a symbolic link (ELOOP), nor waiting for a pipe's reader (ENXIO). */
 export function writeText(path: string, text: string, mode: number): void {
-  using(ffi.open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode), (fd) => writeDescriptor(fd, text));
+  const flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK;
+  using(ffi.open(path, flags, mode), (fd) => writeDescriptor(fd, text));
 }
 
 /** Opens a lock file, made where it is not there; never through a symbolic link. For flock. */
 export function openLock(path: string, mode: number): number {
-  return ffi.open(path, O_RDONLY | O_CREAT | O_NOFOLLOW, mode);
+  return ffi.open(path, O_RDONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK, mode);
 }
 
 const LOCK_EX = 2;
