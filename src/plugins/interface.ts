@@ -45,9 +45,10 @@ export function bringUp(input: InterfaceInput, result: Result): void {
 export function addRoutes({ rtnl, index }: Pick<InterfaceInput, "rtnl" | "index">, result: Result): void {
   for (const route of result.routes) {
     try {
-      rtnl.appendRoute(newRoute(index, route, result));
+      // Of a container's interfaces with a default route the last one has it, as with the reference.
+      rtnl.prependRoute(newRoute(index, route, result));
     } catch (error) {
-      // The first of two equal routes stands, as with the reference.
+      // The very same route twice.
       if (!isExists(error)) throw error;
     }
   }

@@ -45,6 +45,22 @@ test("a container has its addresses, routes and gateway, and reaches and is reac
   });
 });
 
+test("of two default routes the later interface has the IPv4 one, and both share the IPv6 one, as with the reference", async () => {
+  using host = new CniHost();
+  const blue = host.container();
+  await host.succeed("ADD", blue, host.config());
+  const ranges = [[{ subnet: "10.78.0.0/24" }], [{ subnet: "fd78::/64" }]];
+  await host.succeed("ADD", blue, host.config({ name: "another", bridge: "br1" }, { ranges }), {
+    ifname: "eth1",
+  });
+  const gateways = (dst: string) =>
+    blue.kernel.rtnl.routes.list({ dst }).map(({ gateway }) => String(gateway));
+  expect(gateways("0.0.0.0/0")).toEqual(["10.78.0.1", "10.77.0.1"]);
+  const [shared, ...others] = blue.kernel.rtnl.routes.list({ dst: "::/0" });
+  expect(shared?.nextHops?.map(({ gateway }) => String(gateway)).sort()).toEqual(["fd77::1", "fd78::1"]);
+  expect(others).toEqual([]);
+});
+
 test("the result names the hardware addresses that the links have", async () => {
   using host = new CniHost();
   const blue = host.container();

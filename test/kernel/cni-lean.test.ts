@@ -142,8 +142,8 @@ test("addresses and routes are the same by either way", () => {
     mtu: undefined,
     advmss: undefined,
   };
-  a.lean.appendRoute({ ...common, dst: Prefix.parse("0.0.0.0/0"), gateway: Ip.parse("10.1.0.1") });
-  a.lean.appendRoute({
+  a.lean.prependRoute({ ...common, dst: Prefix.parse("0.0.0.0/0"), gateway: Ip.parse("10.1.0.1") });
+  a.lean.prependRoute({
     ...common,
     dst: Prefix.parse("10.9.0.0/16"),
     gateway: undefined,
@@ -169,7 +169,7 @@ test("addresses and routes are the same by either way", () => {
     expect([a.lean.deleteRoute(dst, index), a.lean.deleteRoute(dst, index)]).toEqual([true, false]);
   }
   const unreachable = { ...common, dst: Prefix.parse("10.8.0.0/16"), gateway: Ip.parse("10.77.0.1") };
-  expect(errnoOf(() => a.lean.appendRoute(unreachable))).toBe("ENETUNREACH");
+  expect(errnoOf(() => a.lean.prependRoute(unreachable))).toBe("ENETUNREACH");
   expect(a.lean.outgoingLink(Ip.parse("10.1.0.77"))).toBe(index);
   expect(a.lean.isLocal(Ip.parse("10.1.0.5"))).toBe(true);
   expect(a.lean.isLocal(Ip.parse("10.1.0.6"))).toBe(false);
@@ -179,7 +179,7 @@ test("addresses and routes are the same by either way", () => {
 test("errors carry the kernel's own words", () => {
   using a = new Open("a");
   try {
-    a.lean.appendRoute({
+    a.lean.prependRoute({
       dst: Prefix.parse("10.0.0.0/8"),
       gateway: Ip.parse("10.77.0.1"),
       oif: 1,

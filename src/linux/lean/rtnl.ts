@@ -18,7 +18,7 @@ import {
   type LeanLink,
   readLink,
 } from "./link.ts";
-import { LeanSocket, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL } from "./socket.ts";
+import { LeanSocket, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL } from "./socket.ts";
 
 const NETLINK_ROUTE = 0;
 const RTM_NEWLINK = 16;
@@ -312,9 +312,12 @@ export class LeanRtnl {
     this.#execute(seq, "add address", `${address} to link ${index}`);
   }
 
-  /** Adds a route behind one to the same prefix. Throws EEXIST, ENETUNREACH. */
-  appendRoute(route: LeanRoute): void {
-    this.#newRoute(route, NLM_F_APPEND);
+  /**
+   * Adds a route ahead of one to the same prefix, of the same priority; with IPv6 and gateways the two share the traffic.
+   * Throws EEXIST for the very same route, ENETUNREACH.
+   */
+  prependRoute(route: LeanRoute): void {
+    this.#newRoute(route, 0);
   }
 
   /** Adds a route. Throws EEXIST where there is one to the same prefix, of the same priority. */
