@@ -164,10 +164,12 @@ export function takeOver(config: PortmapConfig, addresses: readonly Prefix[], co
     for (const mapping of wanted) place(transaction, mapping, group, "add");
     return transaction;
   });
-  return displaced.map(
+  const warnings = displaced.map(
     ({ key, dnat }) =>
       `host port ${key.toReversed().join("/")} belonged to ${dnat.comment}, which gets it back when this container is deleted`,
   );
+  // A port of both families is one port to whoever reads it.
+  return [...new Set(warnings)];
 }
 
 function place(

@@ -10,6 +10,7 @@ import { requirePrevResult } from "./check-link.ts";
 import { type OpenNetns, openNetns, tryOpenNetns } from "./netns.ts";
 import { checkSources, removeRules, routeBySource, ruleOnly } from "./sbr-routes.ts";
 import { withUndo } from "./undo.ts";
+import { validOrNone } from "./valid.ts";
 import { waitFor } from "./wait.ts";
 
 const keys = ["table", "gateways", "addSourceHints"];
@@ -61,7 +62,7 @@ export const sbr: Plugin = {
 
   async del(request: PluginRequest): Promise<void> {
     const { invocation, config } = request;
-    const table = parseTable(config.fields);
+    const table = validOrNone(() => parseTable(config.fields));
     using netns = tryOpenNetns(invocation.netns);
     if (netns === undefined) return;
     await lock(netns, request);

@@ -10,6 +10,7 @@ import { mismatch } from "./check-link.ts";
 import { requireKind } from "./child-link.ts";
 import { openNetns, tryOpenNetns } from "./netns.ts";
 import { withUndo } from "./undo.ts";
+import { validOrNone } from "./valid.ts";
 import { joinVrf } from "./vrf-member.ts";
 import { freeTable } from "./vrf-table.ts";
 
@@ -44,9 +45,9 @@ export const vrf: Plugin = {
   },
 
   del(request: PluginRequest): void {
-    const name = vrfName(request);
+    const name = validOrNone(() => vrfName(request));
     using netns = tryOpenNetns(request.invocation.netns);
-    if (netns === undefined) return;
+    if (name === undefined || netns === undefined) return;
     using rtnl = new Rtnl({ netns: { fd: netns.fd } });
     const found = rtnl.links.find(name);
     if (found?.kind !== "vrf") return;

@@ -343,6 +343,7 @@ test.each(failures)(
     const config = sbrConfig(name === "it stands alone" ? more : { prevResult, ...more });
     const { json } = await host.call("ADD", container, config, { ifname: "net1" });
     expect(json).toMatchObject({ code: error.code, msg: expect.stringMatching(error.msg) });
+    await host.succeed("DEL", container, config, { ifname: "net1" });
     expect([rulesOf(container), routesOf(container, "net1", true)]).toEqual(before);
   },
 );

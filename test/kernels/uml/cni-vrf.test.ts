@@ -156,6 +156,7 @@ test("what cannot be is refused, and what was made goes with it", async () => {
   for (const [config, message, ifname = "eth0"] of refusals) {
     expect((await host.call("ADD", container, config, { ifname })).json.msg).toContain(message);
     expect(rtnl.links.list({ kind: "vrf" })).toEqual([]);
+    await host.succeed("DEL", container, config, { ifname });
   }
   rtnl.links.set("eth0", { master: "other" });
   const bound = await host.call("ADD", container, withResult);
