@@ -41,7 +41,8 @@ export function findIfb(host: LeanRtnl, attachment: Attachment): LeanLink | unde
   const first = host.find(ifbName(attachment));
   if (first?.alias === alias) return first;
   const second = host.find(secondName(attachment));
-  if (second?.alias === alias) return second;
+  // A kill may have left it before it said so; nobody else gives this name.
+  if (second?.kind === ifbKind && (second.alias === alias || !isAlias(second.alias))) return second;
   return first?.kind === ifbKind && !isAlias(first.alias) ? first : undefined;
 }
 
