@@ -229,3 +229,23 @@ test.each(changes)("ADD by %s, DEL by the other: bridge and %s", async (side, ty
   ).toEqual([]);
   expect(blue.kernel.rtnl.links.list().map(({ name }) => name)).toEqual(["lo"]);
 });
+
+test("what the reference cannot know of, masquerading and ports in nftables, goes with Weft's GC", async () => {
+  using host = new CniHost();
+  const blue = host.container();
+  const chain = [host.config({ ipMasq: true }), meta.portmap as JsonObject];
+  const last = (await addChain(host, blue, chain, ownPlugins)).at(-1) as Answer;
+  const [bridge, portmap] = chain.map((each) => ({ ...each, prevResult: last.json }));
+  await host.succeed("DEL", blue, portmap, { plugins: referencePlugins });
+  // It insists on a chain of its own, after everything else is done.
+  const refused = await host.call("DEL", blue, bridge, { plugins: referencePlugins });
+  expect(refused.json.msg).toMatch(/Chain 'CNI-[0-9a-f]+' does not exist/);
+  expect(host.leases()).toEqual({});
+  const addresses = [addressOf(last, 4)];
+  expect(remains(host, blue, addresses)).not.toEqual([]);
+  for (const config of chain) {
+    const gc = { ...config, cniVersion: "1.1.0", "cni.dev/valid-attachments": [] };
+    await host.succeed("GC", undefined, gc, { plugins: ownPlugins });
+  }
+  expect(remains(host, blue, addresses)).toEqual([]);
+});
