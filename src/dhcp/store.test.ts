@@ -1,5 +1,13 @@
 import { expect, test } from "bun:test";
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Ip } from "../lib/ip.ts";
@@ -48,19 +56,28 @@ test("Leases come back as they were, but for those of another boot and what is n
     ];
     for (const each of [record, ...others]) store.save(each);
     new LeaseStore(dir, "other").save({ ...record, ifname: "eth3" });
-    writeFileSync(join(dir, "cut.json"), '{"network":"n');
-    writeFileSync(join(dir, "list.json"), "[]");
-    writeFileSync(join(dir, "half.json.new"), "{}");
+    const named = (letter: string) => join(dir, `${letter.repeat(40)}.json`);
+    writeFileSync(named("a"), '{"network":"n');
+    writeFileSync(named("b"), "[]");
+    writeFileSync(`${named("c")}.new`, "{}");
+    mkdirSync(join(named("d"), "x"), { recursive: true });
+    Bun.spawnSync(["mkfifo", named("e")]);
+    // Of others.
+    const victim = join(dir, "victim.json");
+    writeFileSync(victim, "precious");
+    symlinkSync(victim, named("f"));
     writeFileSync(join(dir, "lock"), "");
+    mkdirSync(join(dir, "folder/below"), { recursive: true });
     const broken: string[] = [];
     const loaded = store.load((path) => broken.push(path));
     const byName = (a: LeaseRecord, b: LeaseRecord) => (a.ifname < b.ifname ? -1 : 1);
     expect(loaded.sort(byName)).toEqual([record, ...others]);
-    expect(broken).toHaveLength(3);
-    expect(readdirSync(dir)).toHaveLength(4);
+    expect(broken).toHaveLength(6);
+    expect(readFileSync(victim, "utf8")).toBe("precious");
+    expect(readdirSync(dir)).toHaveLength(6);
     for (const each of loaded) store.remove(each);
     store.remove(record);
-    expect(readdirSync(dir)).toEqual(["lock"]);
+    expect(readdirSync(dir).sort()).toEqual(["folder", "lock", "victim.json"]);
   } finally {
     rmSync(dir, { recursive: true });
   }

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { isJsonObject, type JsonObject } from "../cni/fields.ts";
 import { formatResult, parseResult } from "../cni/result.ts";
@@ -29,6 +29,8 @@ export interface LeaseRecord {
 export type Key = Pick<LeaseRecord, "network" | "containerId" | "ifname">;
 
 const suffix = ".json";
+/** A lease, or what a kill left of writing one. */
+const ownName = /^[0-9a-f]{40}\.json(?:\.new)?$/;
 
 /** Leases as files in a folder of their own, one each, so that a renewal writes little and a broken file loses one. */
 export class LeaseStore {
@@ -63,16 +65,16 @@ export class LeaseStore {
     rmSync(this.#path(record), { force: true });
   }
 
-  /** All leases. Files that hold none are told and removed. */
+  /** All leases. What is called like one and is none is told and removed; all else in the folder is somebody else's. */
   load(broken: (path: string, error: Error) => void): LeaseRecord[] {
     const records: LeaseRecord[] = [];
     for (const name of readdirSync(this.#dir)) {
+      if (!ownName.test(name)) continue;
       const path = join(this.#dir, name);
       try {
-        if (name === "lock") continue;
-        if (name.endsWith(suffix))
-          records.push(parseRecord(JSON.parse(readFileSync(path, "utf8")), this.#boot));
-        else rmSync(path, { force: true, recursive: true });
+        if (!name.endsWith(suffix)) rmSync(path, { force: true, recursive: true });
+        else if (!lstatSync(path).isFile()) throw new TypeError("not a file");
+        else records.push(parseRecord(JSON.parse(readFileSync(path, "utf8")), this.#boot));
       } catch (error) {
         rmSync(path, { force: true, recursive: true });
         broken(path, error as Error);
