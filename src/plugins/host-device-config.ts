@@ -173,12 +173,12 @@ export function describeSelector(selector: Selector): string {
     case "device":
       return `device "${selector.name}"`;
     case "hwaddr":
-      return `a device with hwaddr ${selector.mac}`;
+      return `device with hwaddr ${selector.mac}`;
     case "kernelpath":
-      return `a network device at ${selector.path}`;
+      return `network device at ${selector.path}`;
     case "pciBusID":
-      return `a network device of PCI device ${selector.id}`;
+      return `network device of PCI device ${selector.id}`;
     case "auxiliary":
-      return `a network device of auxiliary device ${selector.id}`;
+      return `network device of auxiliary device ${selector.id}`;
   }
 }

@@ -88,13 +88,8 @@ export const hostLocal: Plugin = {
     const store = openStore(request.config);
     if (!store.exists()) return;
     await inTransaction(store, () => {
-      const isValid = (owner: Owner) =>
-        request.valid.some(
-          ({ containerId, ifname }) =>
-            containerId === owner.containerId && (owner.ifname === "" || ifname === owner.ifname),
-        );
-      for (const { ip, owner } of store.list()) if (!isValid(owner)) store.remove(ip);
-      for (const { owner } of store.remembered()) if (!isValid(owner)) store.release(owner);
+      for (const { ip, owner } of store.list()) if (!isValid(request, owner)) store.remove(ip);
+      for (const { owner } of store.remembered()) if (!isValid(request, owner)) store.release(owner);
     });
   },
 
@@ -118,6 +113,27 @@ export async function findLeases(request: PluginRequest): Promise<readonly Ip[]>
   const store = openStore(request.config);
   if (!store.exists()) return [];
   return await inTransaction(store, () => store.find(ownerOf(request)));
+}
+
+/** Attachments of this boot that GC ends, with the addresses that they have and the paths of their namespaces. */
+export async function findInvalid(
+  request: GcRequest,
+): Promise<{ ifname: string; netns: string; ips: Ip[] }[]> {
+  const store = openStore(request.config);
+  if (!store.exists()) return [];
+  return await inTransaction(store, () =>
+    store.remembered().flatMap(({ owner, holder: { boot, netns } }) => {
+      if (boot !== thisBoot() || isValid(request, owner)) return [];
+      return [{ ifname: owner.ifname, netns, ips: [...store.find(owner)] }];
+    }),
+  );
+}
+
+function isValid({ valid }: GcRequest, owner: Owner): boolean {
+  return valid.some(
+    ({ containerId, ifname }) =>
+      containerId === owner.containerId && (owner.ifname === "" || ifname === owner.ifname),
+  );
 }
 
 /** Throws a {@link CniError} of code 5 where the files cannot be read or written. */

@@ -65,6 +65,8 @@ export const tap: Plugin = {
   },
 
   async gc(request: GcRequest): Promise<void> {
+    const { collectContainerLinks } = await import("./links-gc.ts");
+    await collectContainerLinks(request, kind);
     if (request.config.ipamType !== undefined) await delegateGc(request.config.ipamType, request);
   },
 

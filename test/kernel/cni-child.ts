@@ -274,7 +274,7 @@ export function testChild(type: string, more: JsonObject): void {
     expect(host.state()).toBe(before);
   });
 
-  test(`${type}: GC frees the leases of attachments that are not valid`, async () => {
+  test(`${type}: GC frees the leases of attachments that are not valid and deletes their links`, async () => {
     using host = new CniHost();
     const [blue, green] = [host.container(), host.container()];
     const given = config(host, { cniVersion: "1.1.0" });
@@ -283,6 +283,20 @@ export function testChild(type: string, more: JsonObject): void {
     const valid = [{ containerID: blue.name, ifname }];
     await host.succeed("GC", undefined, { ...given, "cni.dev/valid-attachments": valid });
     expect([...new Set(Object.values(host.leases()))]).toEqual([`${blue.name}/${ifname}`]);
+    expect(blue.kernel.rtnl.links.find(ifname)).toBeDefined();
+    expect(green.kernel.rtnl.links.find(ifname)).toBeUndefined();
+  });
+
+  test(`${type}: GC leaves the link of another attachment, at the path of an old one`, async () => {
+    using host = new CniHost();
+    const blue = host.container();
+    const given = config(host, { cniVersion: "1.1.0" });
+    await host.succeed("ADD", blue, given, { ...call, containerId: "old" });
+    blue.kernel.rtnl.links.delete(ifname);
+    await host.succeed("ADD", blue, given, { ...call, containerId: "new" });
+    const valid = [{ containerID: "new", ifname }];
+    await host.succeed("GC", undefined, { ...given, "cni.dev/valid-attachments": valid });
+    expect([...new Set(Object.values(host.leases()))]).toEqual([`new/${ifname}`]);
     expect(blue.kernel.rtnl.links.find(ifname)).toBeDefined();
   });
 

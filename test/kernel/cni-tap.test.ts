@@ -241,7 +241,7 @@ test("CHECK compares the link with the configuration and with the result", async
   expect(await check()).toMatch(/eth0 not found/);
 });
 
-test("GC releases the leases of others, STATUS asks the IPAM plugin", async () => {
+test("GC releases the leases of others and deletes their links, STATUS asks the IPAM plugin", async () => {
   using host = new CniHost();
   const [blue, green] = [host.container(), host.container()];
   const config = withIpam(host);
@@ -250,6 +250,8 @@ test("GC releases the leases of others, STATUS asks the IPAM plugin", async () =
   const valid = [{ containerID: blue.name, ifname: "eth0" }];
   await host.succeed("GC", undefined, { ...config, "cni.dev/valid-attachments": valid });
   expect([...new Set(Object.values(host.leases()))]).toEqual([`${blue.name}/eth0`]);
+  expect(blue.kernel.rtnl.links.find("eth0")).toBeDefined();
+  expect(green.kernel.rtnl.links.find("eth0")).toBeUndefined();
   await host.succeed("STATUS", undefined, config);
   const full = {
     type: "host-local",
