@@ -1,7 +1,8 @@
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { CniError, cniErrorCode } from "./errors.ts";
-import { Fields, isJsonObject, type JsonObject } from "./fields.ts";
+import { Fields, type JsonObject } from "./fields.ts";
+import { parseJsonObject } from "./netconf.ts";
 
 /** libcni's own folder. */
 export const defaultCacheDir = "/var/lib/cni";
@@ -108,8 +109,9 @@ function ioError(problem: string, error: unknown): CniError {
 /** `key` is whose entry it must be; without it the entry has to say that itself. */
 function readEntry(file: string, key?: Key): CachedAttachment | undefined {
   try {
-    const value: unknown = JSON.parse(readFileSync(file, "utf8"));
-    return isJsonObject(value) ? parseEntry(new Fields(value), key) : undefined;
+    // Nothing else is opened: reading a pipe would wait.
+    if (!statSync(file).isFile()) return undefined;
+    return parseEntry(new Fields(parseJsonObject(readFileSync(file, "utf8"), file)), key);
   } catch {
     // Not there, cut short by a kill, or not libcni's: as libcni, go on without.
     return undefined;

@@ -3,7 +3,7 @@ import { dirname, extname, join } from "node:path";
 import { explain, quote } from "../lib/errors.ts";
 import { CniError, cniErrorCode } from "./errors.ts";
 import { Fields, type JsonObject } from "./fields.ts";
-import { parseJsonObject, requireVersion } from "./netconf.ts";
+import { longestConfig, parseJsonObject, requireVersion } from "./netconf.ts";
 import { requireNetworkName, requirePluginType } from "./validate.ts";
 import { compareVersions, currentVersion, isVersion } from "./versions.ts";
 
@@ -64,6 +64,12 @@ export function parseNetworkList(text: string, file?: string): NetworkList {
 }
 
 function readList(text: string, file: string | undefined): NetworkList {
+  if (text.length > longestConfig) {
+    // As much as its plugins would take.
+    throw new CniError(cniErrorCode.decoding, `network configuration: longer than ${longestConfig} bytes`, {
+      remedy: "Make it shorter",
+    });
+  }
   const raw = parseJsonObject(text, "network configuration");
   const fields = new Fields(raw);
   const isSingle = fields.get("plugins") === undefined && fields.get("type") !== undefined;
