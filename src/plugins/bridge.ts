@@ -18,7 +18,7 @@ import { delegateCheck, delegateDel, delegateGc, delegateStatus } from "./delega
 import { beKnown, configureInterface, describeLink, enableForwarding } from "./interface.ts";
 import { addIpMasq, collectIpMasq, removeIpMasq, requireIpMasq } from "./ip-masq.ts";
 import { addIpam, knownAddresses, needsLink } from "./ipam.ts";
-import { requireMtuFor } from "./link-keys.ts";
+import { lowestIpv6Mtu, requireMtuFor } from "./link-keys.ts";
 import { type OpenNetns, openNetns, tryOpenNetns } from "./netns.ts";
 import { type Undo, withUndo } from "./undo.ts";
 import { createVeth, deleteVeth, type Veth, waitUntilUp } from "./veth.ts";
@@ -107,6 +107,11 @@ async function attach(attaching: Attaching): Promise<Result> {
   const { link: bridgeLink, created } = await ensureBridge(host, config);
   if (created) {
     undo.push(async () => (await import("./bridge-setup.ts")).removeUnusedBridge(bridgeLink.index));
+  }
+  if (config.mtu !== undefined && config.mtu < lowestIpv6Mtu) {
+    // A bridge takes on the least MTU of its ports, and would lose its IPv6 addresses, which other containers need.
+    const addresses = host.addresses(bridgeLink.index).filter(({ ip }) => !ip.isLinkLocal());
+    requireMtuFor(addresses, config.mtu);
   }
   const port = await addPort(attaching, bridgeLink);
   const result: Result = {

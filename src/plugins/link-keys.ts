@@ -10,7 +10,7 @@ import type { Prefix } from "../lib/prefix.ts";
 /** What the kernel takes for an Ethernet link (ETH_MIN_MTU, ETH_MAX_MTU). */
 const mtus = { lowest: 68, highest: 65535 };
 /** RFC 8200 section 5; the kernel has no IPv6 on links with less. */
-const lowestIpv6Mtu = 1280;
+export const lowestIpv6Mtu = 1280;
 
 /** `mtu` in bytes; undefined where it is absent or 0. Throws {@link InvalidInput}. */
 export function parseMtu(fields: Fields): number | undefined {

@@ -641,3 +641,14 @@ exit 0
     'plugin "my-ipam" failed (ADD): printed "what is this", which is no result',
   );
 });
+
+test("a port with whose MTU the bridge would lose its IPv6 address is refused", async () => {
+  using host = new CniHost();
+  await host.succeed("ADD", host.container(), host.config());
+  const before = host.state();
+  // IPv4 alone by itself, but the bridge takes on the least MTU of its ports.
+  const four = { ranges: [[{ subnet: "10.77.0.0/24" }]] };
+  const { json } = await host.call("ADD", host.container(), host.config({ mtu: 1000 }, four));
+  expect(json).toMatchObject({ code: 7, msg: expect.stringMatching(/^mtu: 1000 is too small .* fd77::1/) });
+  expect(host.state()).toBe(before);
+});

@@ -28,6 +28,17 @@ const seeds = { true: [1, 2], false: [3, 4] };
 /** Plugins that come behind another one. */
 const chained: readonly PluginName[] = ["bandwidth", "firewall", "portmap", "sbr", "tuning", "vrf"];
 
+/** Plugins that lack nothing on any kernel that the test runs on. */
+const mustSucceed: readonly PluginName[] = [
+  "bandwidth",
+  "bridge",
+  "firewall",
+  "macvlan",
+  "portmap",
+  "ptp",
+  "tuning",
+];
+
 /** What makes an ADD fail, some of it after a good part is done. */
 const spoilt: JsonObject[] = [
   { bridge: "cni0", master: "nowhere", device: "", vrfname: "eth0", backend: "x", table: 4_000_000_000 },
@@ -67,21 +78,38 @@ class Scenario {
     const container = this.host.container();
     const { bridge } = this.#good;
     const isChained = chained.includes(name);
-    const first = isChained ? (await this.#call("ADD", container, bridge)).json : undefined;
+    const first = isChained ? (await this.host.succeed("ADD", container, bridge)).json : undefined;
     const given = first === undefined ? {} : { prevResult: first };
     const config = { ...this.#good[name], ...given };
-    for (const more of spoilt) await this.#call("ADD", container, { ...config, ...more });
+    await this.#fail(config, isChained);
     const added = await this.#call("ADD", container, config);
+    if (mustSucceed.includes(name) && added.status !== 0) throw new Error(`${name}: ${added.stdout}`);
     const result = { ...config, ...(added.status === 0 ? { prevResult: added.json } : given) };
     await this.#call("CHECK", container, result);
     await this.#call("STATUS", undefined, config);
     await this.#call("ADD", container, config);
     return async () => {
-      for (const more of spoilt) await this.#call("DEL", container, { ...result, ...more });
+      // Without its daemon dhcp waits for that each time.
+      for (const more of name === "dhcp" ? [] : spoilt) {
+        await this.#call("DEL", container, { ...result, ...more });
+      }
       await this.#call("DEL", container, result);
       await this.#call("DEL", undefined, result);
       if (isChained) await this.#call("DEL", container, bridge);
     };
+  }
+
+  /** ADDs that are mistaken, for a container of their own. */
+  async #fail(config: JsonObject, isChained: boolean): Promise<void> {
+    const container = this.host.container();
+    const { bridge } = this.#good;
+    const first = isChained ? { prevResult: (await this.host.succeed("ADD", container, bridge)).json } : {};
+    for (const more of spoilt) {
+      const bad = { ...config, ...first, ...more };
+      // What is bad for one plugin may be good for another.
+      if ((await this.#call("ADD", container, bad)).status === 0) await this.#call("DEL", container, bad);
+    }
+    if (isChained) await this.host.succeed("DEL", container, bridge);
   }
 
   /** Nothing is to stay. */
@@ -142,9 +170,6 @@ for (const served of [false, true]) {
       expect(filesBelow(host.dir).filter((line) => files.includes(line))).toEqual(files);
       const failed = pluginNames.filter((name) => !scenario.succeeded.has(`GC ${name}`));
       expect(failed).toEqual([]);
-      for (const name of ["bridge", "portmap", "bandwidth", "firewall", "tuning", "ptp", "macvlan"]) {
-        expect([...scenario.succeeded]).toContain(`ADD ${name}`);
-      }
     },
     120_000,
   );
