@@ -214,7 +214,7 @@ export const pictures = [
                 lines: ["10.88.30.10", "fd88:30::2", "last_reserved_ip.0"],
                 kind: "table",
               },
-              { id: "records", name: ".weft/NETWORK/", lines: ["CONTAINER,eth0"], kind: "table" },
+              { id: "records", name: ".weft/NETWORK", lines: ["who has which"], kind: "table" },
             ],
           ],
         },

@@ -1,5 +1,6 @@
 import { afterAll, expect, test } from "bun:test";
 import {
+  appendFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -73,7 +74,7 @@ test("a remembered attachment is found by its record, without a look at other le
     store.remember(blue, [ip("10.0.0.2"), ip("fd00::2")], holder);
     store.reserve(ip("10.0.0.2"), blue, 0);
     store.reserve(ip("fd00::2"), blue, 1);
-    expect(store.remembered()).toEqual([{ owner: blue, holder }]);
+    expect(store.remembered()).toMatchObject([{ owner: blue, holder }]);
   });
   // Were it read, it would be found.
   writeFileSync(join(store.dir, "10.0.0.9"), "blue\r\neth0");
@@ -105,22 +106,73 @@ test("leases that another program makes meanwhile are found", async () => {
   await store.transaction(() => expect(store.find(green).map(String)).toEqual(["10.0.0.3"]));
 });
 
-for (const text of ["", "{", "null", "7", '{"ips":7}', '{"ips":["10.0.0.300",7]}']) {
+/** The journal of records. */
+const journalOf = (store: FileLeaseStore) => join(store.dir, "../.weft/net");
+
+for (const text of [
+  "",
+  "{",
+  "null",
+  "7",
+  '{"ips":7}',
+  '{"containerId":"blue","ifname":"eth0","ips":["10.0.0.300",7]}',
+]) {
   test(`a record that says ${JSON.stringify(text)} is none`, async () => {
     const store = open();
     await store.transaction(() => store.remember(blue, [ip("10.0.0.2")], holder));
-    const folder = join(store.dir, "../.weft/net");
-    expect(readdirSync(folder)).toEqual(["blue,eth0"]);
-    writeFileSync(join(folder, "blue,eth0"), text);
+    writeFileSync(journalOf(store), text);
     await store.transaction(() => {
       store.reserve(ip("10.0.0.2"), blue, 0);
       expect(store.find(blue).map(String)).toEqual(["10.0.0.2"]);
-      expect(store.remembered().map(({ owner }) => owner)).toEqual([blue]);
+      expect(store.remembered()).toEqual([]);
       store.release(blue);
+      expect(store.find(blue)).toEqual([]);
     });
-    expect(readdirSync(folder)).toEqual([]);
   });
 }
+
+test("a record that was cut short spoils no other", async () => {
+  const store = open();
+  await store.transaction(() => store.remember(blue, [ip("10.0.0.2")], holder));
+  appendFileSync(journalOf(store), '\n{"containerId":"red","ifname":"eth0","ips":["10.0.');
+  await store.transaction(() => {
+    store.remember(green, [ip("10.0.0.3")], holder);
+    expect(store.remembered().map(({ owner }) => owner)).toEqual([blue, green]);
+  });
+});
+
+test("the records of a network without attachments are no file", async () => {
+  const store = open();
+  await store.transaction(() => store.remember(blue, [ip("10.0.0.2")], holder));
+  expect(existsSync(journalOf(store))).toBe(true);
+  await store.transaction(() => store.release(blue));
+  expect(existsSync(journalOf(store))).toBe(false);
+});
+
+test("the journal of records stays short, and none gets lost", async () => {
+  const store = open();
+  const owner = (i: number) => ({ containerId: `c${i}`.padEnd(64, "x"), ifname: "eth0" });
+  await store.transaction(() => {
+    for (let i = 0; i < 20; i++) store.remember(owner(i), [ip(`10.0.1.${i}`)], holder);
+  });
+  let longest = 0;
+  for (let i = 0; i < 1500; i++) {
+    const passing = { containerId: `p${i}`, ifname: "eth0" };
+    await store.transaction(() => {
+      store.remember(passing, [ip("10.0.2.1")], holder);
+      store.release(passing);
+    });
+    longest = Math.max(longest, statSync(journalOf(store)).size);
+  }
+  expect(longest).toBeGreaterThan(60_000);
+  expect(longest).toBeLessThan(80_000);
+  expect(statSync(journalOf(store)).size).toBeLessThan(longest);
+  await store.transaction(() => {
+    expect(store.remembered()).toMatchObject(
+      Array.from({ length: 20 }, (_, i) => ({ owner: owner(i), holder })),
+    );
+  });
+});
 
 test("more questions than a few whether addresses are taken are answered as well", async () => {
   const store = open();

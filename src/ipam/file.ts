@@ -8,6 +8,7 @@ import {
   listFolder,
   makeFolders,
   openLock,
+  overwriteText,
   readText,
   removeFile,
   timeOfChange,
@@ -37,9 +38,9 @@ export class LeaseStoreError extends WeftError {
   }
 }
 
-/** Where Weft's own records of a network's attachments are. */
-export function recordsFolder(network: string, dataDir: string): string {
-  return `${dataDir}/.weft/${network}`;
+/** Where Weft's own records of attachments are, in a file for each network. */
+export function recordsFolder(dataDir: string): string {
+  return `${dataDir}/.weft`;
 }
 
 /** By folder: its time of change when this process last changed it, and who had leases there that others made. */
@@ -70,7 +71,7 @@ export class FileLeaseStore implements LeaseStore {
   /** Touches nothing yet. */
   constructor(network: string, dataDir: string = defaultDataDir) {
     this.dir = `${dataDir}/${network}`;
-    this.#records = new LeaseRecords(recordsFolder(network, dataDir));
+    this.#records = new LeaseRecords(recordsFolder(dataDir), network);
   }
 
   async transaction<T>(action: () => T): Promise<T> {
@@ -91,6 +92,7 @@ export class FileLeaseStore implements LeaseStore {
   #begin(): void {
     this.#names = undefined;
     this.#questions = 0;
+    this.#records.forget();
     const before = known.get(this.dir);
     this.#knowledge = before !== undefined && before.changed === timeOfChange(this.dir) ? before : undefined;
   }
@@ -152,7 +154,7 @@ export class FileLeaseStore implements LeaseStore {
   }
 
   #recordedLeases(owner: Owner): Ip[] {
-    const ips = this.#records.read(owner)?.ips ?? [];
+    const ips = this.#recorded(() => this.#records.read(owner)?.ips ?? []);
     return ips.filter((ip) => {
       const text = this.#read(String(ip));
       return text !== undefined && keyOf(parseOwner(text)) === keyOf(owner);
@@ -181,26 +183,18 @@ export class FileLeaseStore implements LeaseStore {
   }
 
   remember(owner: Owner, ips: readonly Ip[], holder: Holder): void {
-    try {
-      this.#records.write({ owner, ips: [...ips], holder });
-    } catch (error) {
-      throw new LeaseStoreError("write the record of", `${this.dir}: ${keyOf(owner)}`, error);
-    }
+    this.#recorded(() => this.#records.write({ owner, ips: [...ips], holder }));
   }
 
   remembered(): { owner: Owner; holder: Holder }[] {
-    return this.#recordedOwners().flatMap((owner) => {
-      const record = this.#records.read(owner);
-      // What is no record is nobody's; it goes with GC.
-      return [{ owner, holder: record?.holder ?? { netns: "", boot: "" } }];
-    });
+    return this.#recorded(() => this.#records.all());
   }
 
-  #recordedOwners(): Owner[] {
+  #recorded<T>(action: () => T): T {
     try {
-      return this.#records.owners();
+      return action();
     } catch (error) {
-      throw new LeaseStoreError("read the records of", this.dir, error);
+      throw new LeaseStoreError("use the records of", this.dir, error);
     }
   }
 
@@ -215,12 +209,24 @@ export class FileLeaseStore implements LeaseStore {
     }
     this.#names?.add(name);
     try {
-      this.#write(lastReservedName(set), name);
+      this.#writeLast(lastReservedName(set), name);
     } catch (error) {
       this.remove(ip);
       throw error;
     }
     return true;
+  }
+
+  /** To empty a file that is there takes a file system much longer than to write over it. */
+  #writeLast(name: string, text: string): void {
+    const path = `${this.dir}/${name}`;
+    const before = this.#read(name) ?? "";
+    try {
+      if (before.length > text.length) writeText(path, text, 0o644);
+      else overwriteText(path, text, 0o644);
+    } catch (error) {
+      throw new LeaseStoreError("write", path, error);
+    }
   }
 
   #write(name: string, text: string): void {
@@ -236,12 +242,12 @@ export class FileLeaseStore implements LeaseStore {
     const recorded = this.#recordedLeases(owner);
     const ips = recorded.length > 0 ? recorded : this.#search(owner);
     for (const ip of ips) this.remove(ip);
+    this.#recorded(() => this.#records.remove(owner));
     try {
-      this.#records.remove(owner);
       // A kill may have left it.
       removeFile(`${this.dir}/${draft}`);
     } catch (error) {
-      throw new LeaseStoreError("remove the record of", `${this.dir}: ${keyOf(owner)}`, error);
+      throw new LeaseStoreError("remove", `${this.dir}/${draft}`, error);
     }
     return ips;
   }

@@ -247,7 +247,10 @@ function files(host: CniHost, random: Random): void {
   write("networks/net2/10.77.0.5", "foreign\r\neth0");
   write("networks/net2/last_reserved_ip.0", "10.77.0.5");
   write("networks/net2/lock", "");
-  write("networks/.weft/net2/foreign,eth0", '{"ips":["10.77.0.5"],"netns":"/gone","boot":"x"}');
+  write(
+    "networks/.weft/net2",
+    '\n{"containerId":"foreign","ifname":"eth0","ips":["10.77.0.5"],"netns":"/gone","boot":"x"}',
+  );
   write("networks/net/README", "mine");
   write("networks/net/old/10.77.0.3", "mine");
   write("networks/net-2/10.77.0.2", "x\r\neth0");

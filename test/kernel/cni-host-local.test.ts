@@ -1,8 +1,9 @@
 /** Leases of host-local over their life: a restart of the host, an empty pool, garbage, a folder with many. */
 import { expect } from "bun:test";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { JsonObject } from "../../src/cni/fields.ts";
+import { LeaseRecords } from "../../src/ipam/records.ts";
 import { needs, testWith } from "../lib/needs.ts";
 import { addressOf, CniHost, ownPlugins } from "./cni-fixture.ts";
 
@@ -19,10 +20,13 @@ function small(host: CniHost, more: JsonObject = {}): JsonObject {
 
 /** As if the host had been started anew since the attachment was made. */
 function restartSince(host: CniHost, containerId: string): void {
-  const file = join(host.dataDir, ".weft/net", `${containerId},eth0`);
-  const record = JSON.parse(readFileSync(file, "utf8"));
-  expect(record.boot).toBe(readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim());
-  writeFileSync(file, JSON.stringify({ ...record, boot: "00000000-0000-0000-0000-000000000000" }));
+  const file = join(host.dataDir, ".weft/net");
+  const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+  const lines = readFileSync(file, "utf8").split("\n");
+  const at = lines.findLastIndex((line) => line.includes(`"${containerId}"`));
+  expect(lines[at]).toContain(boot);
+  lines[at] = (lines[at] ?? "").replace(boot, "00000000-0000-0000-0000-000000000000");
+  writeFileSync(file, lines.join("\n"));
 }
 
 test("leases of before a restart are given out anew where nothing else is left", async () => {
@@ -90,14 +94,18 @@ test("GC leaves the leases and records of valid attachments alone", async () => 
   }
   const records = join(host.dataDir, ".weft/net");
   // What a kill in the middle of an ADD leaves.
-  writeFileSync(join(records, "dead,eth0"), "{");
+  appendFileSync(
+    records,
+    '\n{"containerId":"dead","ifname":"eth0","ips":["10.77.0.9"],"netns":"","boot":""}\n{"cont',
+  );
   await host.succeed(
     "GC",
     undefined,
     small(host, { "cni.dev/valid-attachments": [{ containerID: "red", ifname: "eth0" }] }),
   );
   expect(host.leases()).toEqual({ "10.77.0.3": "red/eth0" });
-  expect(readdirSync(records)).toEqual(["red,eth0"]);
+  const remembered = new LeaseRecords(join(host.dataDir, ".weft"), "net").all();
+  expect(remembered.map(({ owner }) => owner.containerId)).toEqual(["red"]);
 });
 
 straceTest("a release does not read what other containers have", async () => {

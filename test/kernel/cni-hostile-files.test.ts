@@ -99,9 +99,6 @@ const leaseFiles = [
   "networks/net/10.77.0.2",
   "networks/net/10.77.0.3",
   "networks/net/fd77::3",
-  "networks/.weft/net/STAYING,eth0",
-  "networks/.weft/net/COMING,eth0",
-  "networks/.weft/net/draft",
   "networks/.weft/net",
   "networks/.weft",
 ];

@@ -1,5 +1,5 @@
 import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { recordsFolder } from "../../ipam/file.ts";
 import type { Node } from "../../kube/types.ts";
 import { explain } from "../../lib/errors.ts";
@@ -87,9 +87,9 @@ export const cniConfig: Feature = {
     }
     const leases = join(config.ipamDir, networkName);
     if (!existsSync(leases)) return;
-    const records = recordsFolder(networkName, config.ipamDir);
-    for (const folder of [leases, records]) rmSync(folder, { recursive: true, force: true });
-    removeIfEmpty(dirname(records));
+    const records = recordsFolder(config.ipamDir);
+    for (const path of [leases, join(records, networkName)]) rmSync(path, { recursive: true, force: true });
+    removeIfEmpty(records);
     log.info("Removed the leases", { folder: leases });
   },
 };

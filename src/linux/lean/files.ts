@@ -10,6 +10,7 @@ const O_RDONLY = 0;
 const O_WRONLY = 1;
 const O_CREAT = 0o100;
 const O_TRUNC = 0o1000;
+const O_APPEND = 0o2000;
 const O_NONBLOCK = 0o4000;
 const O_DIRECTORY = 0o200000;
 const O_NOFOLLOW = 0o400000;
@@ -64,6 +65,11 @@ export function readText(path: string): string {
   return using(ffi.open(path, O_RDONLY | O_NONBLOCK), (again) => readDescriptor(again, 65536) ?? "");
 }
 
+/** All of a file, up to `most` bytes: what is longer counts as empty. Never through a symbolic link. */
+export function readWhole(path: string, most: number): string {
+  return using(ffi.open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK), (fd) => readDescriptor(fd, most) ?? "");
+}
+
 /** Writes into an existing file, such as a kernel parameter. */
 export function writeExisting(path: string, text: string): void {
   using(ffi.open(path, O_WRONLY), (fd) => writeDescriptor(fd, text));
@@ -72,6 +78,18 @@ export function writeExisting(path: string, text: string): void {
 /** Makes the file or overwrites it; never through a symbolic link (ELOOP), nor waiting for a pipe's reader (ENXIO). */
 export function writeText(path: string, text: string, mode: number): void {
   const flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK;
+  using(ffi.open(path, flags, mode), (fd) => writeDescriptor(fd, text));
+}
+
+/** As {@link writeText}, but what is longer keeps its end. */
+export function overwriteText(path: string, text: string, mode: number): void {
+  const flags = O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK;
+  using(ffi.open(path, flags, mode), (fd) => writeDescriptor(fd, text));
+}
+
+/** Writes behind what is in the file, or makes it; never through a symbolic link. */
+export function appendText(path: string, text: string, mode: number): void {
+  const flags = O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK;
   using(ffi.open(path, flags, mode), (fd) => writeDescriptor(fd, text));
 }
 
