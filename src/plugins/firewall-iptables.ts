@@ -2,7 +2,9 @@ import type { PluginRequest } from "../cni/plugin.ts";
 import type { Result } from "../cni/result.ts";
 import type { Ip } from "../lib/ip.ts";
 import { LeanNft } from "../linux/lean/nft.ts";
+import { attachmentOf, commentOf } from "./attachment.ts";
 import { bridgeOf, type FirewallConfig } from "./firewall-config.ts";
+import { ownedAddresses, rememberOwner } from "./firewall-owners.ts";
 import { Iptables } from "./iptables.ts";
 import { forwardChain } from "./iptables-names.ts";
 import {
@@ -92,17 +94,42 @@ export async function addIptablesFirewall(
   undo: Undo[],
 ): Promise<void> {
   undo.push(() => removeIptablesFirewall(request));
+  rememberOwner(
+    commentOf(attachmentOf(request)),
+    result.ips.map(({ address }) => address.ip),
+  );
   for (const family of familiesOf(result)) {
     await ensureParts(new Iptables(request, family), partsFor(config, result, family));
   }
 }
 
 /**
- * Takes back what {@link addIptablesFirewall}, or the reference, did for the addresses of prevResult. The rules do not
- * say whose they are. What is of a bridge stays: others may need it.
+ * Takes back what {@link addIptablesFirewall}, or the reference, did for the attachment: for the addresses that are known
+ * to be its own, and those of prevResult that are not another's by now. What is of a bridge stays: others may need it.
  */
 export async function removeIptablesFirewall(request: PluginRequest): Promise<void> {
-  const ips = request.config.prevResult?.ips.map(({ address }) => address.ip) ?? [];
+  const own = commentOf(attachmentOf(request));
+  const owned = ownedAddresses();
+  const told = (request.config.prevResult?.ips ?? [])
+    .map(({ address }) => address.ip)
+    .filter((ip) => !owned.some((other) => other.ip.equals(ip)));
+  const known = owned.filter(({ owner }) => owner === own).map(({ ip }) => ip);
+  await removeAddresses(request, [...told, ...known]);
+}
+
+/** GC: removes the rules for the addresses of attachments that a condition is true for, of their comments. */
+export async function collectIptablesFirewall(
+  request: PluginRequest,
+  isGone: (owner: string) => boolean,
+): Promise<void> {
+  const gone = ownedAddresses().filter(({ owner }) => isGone(owner));
+  await removeAddresses(
+    request,
+    gone.map(({ ip }) => ip),
+  );
+}
+
+async function removeAddresses(request: PluginRequest, ips: readonly Ip[]): Promise<void> {
   if (ips.length === 0) return;
   using nft = new LeanNft(tableName);
   for (const iptables of iptablesWith(nft, request, table, forwardChain)) {

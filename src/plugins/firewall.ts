@@ -25,7 +25,10 @@ export const firewall: Plugin = {
     using nft = new LeanNft(tableName);
     if ((await backendFor(nft, request, config, result)) === "iptables") {
       const { addIptablesFirewall } = await import("./firewall-iptables.ts");
-      await withUndo(request, (undo) => addIptablesFirewall(request, config, result, undo));
+      await withUndo(request, async (undo) => {
+        undo.push(() => closingLate((open) => removeFirewall(open, nft, request)));
+        await addIptablesFirewall(request, config, result, undo);
+      });
       return result;
     }
     await withUndo(request, async (undo) => {
@@ -40,11 +43,16 @@ export const firewall: Plugin = {
     await closingLate(async (open) => {
       const nft = new LeanNft(tableName);
       open.push(nft);
-      await removeFirewall(open, nft, request);
-      // Whoever made them: this plugin by backend iptables, or the reference before it was replaced.
-      if (placesOf(nft, "filter", forwardChain, usesOfEmptyChain + 1).length === 0) return;
-      const { removeIptablesFirewall } = await import("./firewall-iptables.ts");
-      await removeIptablesFirewall(request);
+      try {
+        // Whoever made them: this plugin by backend iptables, or the reference before it was replaced.
+        if (placesOf(nft, "filter", forwardChain, usesOfEmptyChain + 1).length > 0) {
+          const { removeIptablesFirewall } = await import("./firewall-iptables.ts");
+          await removeIptablesFirewall(request);
+        }
+      } finally {
+        // Last, since it also takes what tells whose the rules in iptables are.
+        await removeFirewall(open, nft, request);
+      }
     });
   },
 
@@ -70,10 +78,11 @@ export const firewall: Plugin = {
   async gc(request: GcRequest): Promise<void> {
     const { network } = attachmentOf(request);
     const keep = new Set(request.valid.map((key) => commentOf({ network, ...key })));
+    const isGone = (owner: string) => isOfNetwork(owner, network) && !keep.has(owner);
+    const { collectIptablesFirewall } = await import("./firewall-iptables.ts");
+    await collectIptablesFirewall(request, isGone);
     const { sweepFirewall } = await import("./firewall-table.ts");
-    await closingLate((open) => {
-      sweepFirewall(open, (owner) => isOfNetwork(owner, network) && !keep.has(owner));
-    });
+    await closingLate((open) => sweepFirewall(open, isGone));
   },
 
   async status(request: PluginRequest): Promise<void> {

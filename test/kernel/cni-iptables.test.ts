@@ -286,6 +286,35 @@ for (const variant of variants) {
   }, 20_000);
 }
 
+for (const variant of variants) {
+  test(`the firewall's rules by ${variant} go with GC, with DEL that is told nothing, and not with another's`, async () => {
+    using host = new IptablesHost(variant);
+    const firewall = { cniVersion: "1.1.0", name: "net", type: "firewall", backend: "iptables" };
+    const [blue, green, red] = [host.container(), host.container(), host.container()];
+    const results = [];
+    for (const container of [blue, green, red]) {
+      const { json: prevResult } = await host.succeed("ADD", container, host.config({ cniVersion: "1.1.0" }));
+      await host.succeed("ADD", container, { ...firewall, prevResult });
+      results.push(prevResult);
+    }
+    const rules = () => host.rules().filter((line) => /-A CNI-FORWARD.* -s /.test(line)).length;
+    expect(rules()).toBe(6);
+    const ids = [green.name, red.name];
+    const valid = ids.map((containerID) => ({ containerID, ifname: "eth0" }));
+    await host.succeed("GC", undefined, { ...firewall, "cni.dev/valid-attachments": valid });
+    expect(rules()).toBe(4);
+    await host.succeed("DEL", undefined, firewall, { containerId: green.name });
+    expect(rules()).toBe(2);
+    // What was blue's may be red's by now.
+    await host.succeed("DEL", blue, { ...firewall, prevResult: results[2] });
+    expect(rules()).toBe(2);
+    await host.succeed("CHECK", red, { ...firewall, prevResult: results[2] });
+    await host.succeed("DEL", red, { ...firewall, prevResult: results[2] });
+    expect(rules()).toBe(0);
+    expect(host.node.kernel.nft.tables().map(({ name }) => name)).not.toContain("weft-cni");
+  }, 20_000);
+}
+
 /** Has every start of iptables leave a line in a file; the starts since the last call of the function returned. */
 function count(host: IptablesHost): () => string[] {
   const log = path(host.dir, "starts");
