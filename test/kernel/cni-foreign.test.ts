@@ -8,8 +8,7 @@ import { type PluginName, pluginNames } from "../../src/plugins/names.ts";
 import { needs, testWith } from "../lib/needs.ts";
 import type { Answer, CniHost } from "./cni-fixture.ts";
 import { makeForeign, snapshot } from "./cni-foreign.ts";
-import { goodConfigs } from "./cni-hostile.ts";
-import { plainHost, servedHost } from "./cni-server-fixture.ts";
+import { goodConfigs, Stage } from "./cni-hostile.ts";
 import type { Namespace } from "./services-fixture.ts";
 
 const test = testWith(
@@ -154,7 +153,8 @@ for (const served of [false, true]) {
   test.each(seeds[`${served}`])(
     `${served ? "with the plugins' server" : "each in its process"}: what others have stays as it is (seed %d)`,
     async (seed) => {
-      const host = served ? (await servedHost()).host : plainHost();
+      await using stage = await Stage.make(served);
+      const { host } = stage;
       const scenario = new Scenario(host);
       await scenario.warmUp();
       makeForeign(host, seed);

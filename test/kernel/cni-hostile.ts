@@ -3,7 +3,29 @@ import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { JsonObject } from "../../src/cni/fields.ts";
 import { type PluginName, pluginNames } from "../../src/plugins/names.ts";
-import type { CniHost } from "./cni-fixture.ts";
+import { CniHost, PluginServer } from "./cni-fixture.ts";
+
+/** A host, with the plugins' server where that is wanted. */
+export class Stage implements AsyncDisposable {
+  readonly host = new CniHost();
+  readonly server: PluginServer | undefined;
+
+  private constructor(served: boolean) {
+    this.server = served ? new PluginServer(this.host.node) : undefined;
+  }
+
+  static async make(served: boolean): Promise<Stage> {
+    const stage = new Stage(served);
+    await stage.server?.ready;
+    return stage;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.server?.[Symbol.dispose]();
+    await this.server?.child.exited;
+    this.host[Symbol.dispose]();
+  }
+}
 
 /** One start of a plugin's executable, with anything at all. */
 export interface Hostile {
