@@ -3,7 +3,7 @@
  * leading elsewhere. What leads elsewhere is never followed, nobody else's is taken, and when it is put in order again, all
  * goes on.
  */
-import { expect } from "bun:test";
+import { expect, setDefaultTimeout } from "bun:test";
 import {
   existsSync,
   mkdirSync,
@@ -17,9 +17,12 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import type { JsonObject } from "../../src/cni/fields.ts";
-import { ifbName } from "../../src/plugins/bandwidth-ifb.ts";
+import { ifbName } from "../../src/plugins/bandwidth/ifb.ts";
 import { needs, testWith } from "../lib/needs.ts";
 import { type Answer, CniHost } from "./cni-fixture.ts";
+
+// Each starts many processes.
+setDefaultTimeout(60_000);
 
 const test = testWith(needs.root, needs.kernel("bridge"), needs.kernel("nftables"));
 

@@ -1,5 +1,5 @@
 /** What a runtime may meet: configurations, plugins' outputs and cache entries that nobody should write. */
-import { expect } from "bun:test";
+import { expect, setDefaultTimeout } from "bun:test";
 import {
   existsSync,
   mkdirSync,
@@ -14,6 +14,9 @@ import type { JsonObject } from "../../src/cni/fields.ts";
 import { needs, testWith } from "../lib/needs.ts";
 import { CniHost, ownPlugins } from "./cni-fixture.ts";
 import type { Namespace } from "./services-fixture.ts";
+
+// Each starts many processes.
+setDefaultTimeout(60_000);
 
 const test = testWith(needs.root, needs.kernel("bridge"), needs.kernel("nftables"));
 const mebibyte = 2 ** 20;
