@@ -1,7 +1,7 @@
 import type { DoomedLink } from "../cni/plugin.ts";
 import { LeanRtnl } from "../linux/lean/rtnl.ts";
-import { doom } from "../plugins/deletion.ts";
 import { doomedGroup } from "../plugins/names.ts";
+import { doom } from "../plugins/shared/deletion.ts";
 
 /** How many deletions the kernel is given at a time: each holds a thread. */
 export const mostDeletions = 4;
@@ -17,7 +17,7 @@ interface Waiting {
 }
 
 /**
- * Deletes links of the host, all that wait at a time together: see plugins/deletion.ts. Another thread waits with the
+ * Deletes links of the host, all that wait at a time together: see plugins/shared/deletion.ts. Another thread waits with the
  * kernel, so that each caller is answered as soon as its link is gone, within 2 to 5 ms, and not 15 ms later, when the
  * kernel has also let go of the memory (netdev_run_todo and its rcu_barrier come after rtnl_unlock).
  */

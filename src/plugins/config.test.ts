@@ -7,12 +7,12 @@ import { parseNetworkConfig } from "../cni/netconf.ts";
 import type { PluginRequest } from "../cni/plugin.ts";
 import { formatResult, parseResult } from "../cni/result.ts";
 import { Ip } from "../lib/ip.ts";
-import { commentOf, isOfNetwork } from "./attachment.ts";
-import { parseBridgeConfig } from "./bridge-config.ts";
-import { gatewaysOf } from "./bridge-gateway.ts";
-import { parseHostLocal, parseResolvConf } from "./host-local.ts";
-import { containerAddresses, type PortMapping, parsePortmapConfig } from "./portmap-config.ts";
-import { elementsFor, groupOf, keysFor } from "./portmap-elements.ts";
+import { parseBridgeConfig } from "./bridge/config.ts";
+import { gatewaysOf } from "./bridge/gateway.ts";
+import { parseHostLocal, parseResolvConf } from "./ipam/host-local.ts";
+import { containerAddresses, type PortMapping, parsePortmapConfig } from "./portmap/config.ts";
+import { elementsFor, groupOf, keysFor } from "./portmap/elements.ts";
+import { commentOf, isOfNetwork } from "./shared/attachment.ts";
 
 function request(raw: JsonObject, args = ""): PluginRequest {
   const invocation = parseInvocation({

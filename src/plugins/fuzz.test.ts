@@ -12,15 +12,15 @@ import { formatResult, parseResult, type Result } from "../cni/result.ts";
 import { InvalidInput } from "../lib/errors.ts";
 import { mutate, scramble } from "../lib/mutate.ts";
 import { seededRandom } from "../lib/random.ts";
-import { attachmentOf, commentOf } from "./attachment.ts";
-import { gatewaysOf } from "./bridge-gateway.ts";
-import { bridgeOf, parseFirewallConfig } from "./firewall-config.ts";
-import { parseResolvConf } from "./host-local.ts";
+import { gatewaysOf } from "./bridge/gateway.ts";
+import { bridgeOf, parseFirewallConfig } from "./firewall/config.ts";
+import { parseResolvConf } from "./ipam/host-local.ts";
 import { loadPlugin } from "./load.ts";
 import { type PluginName, pluginNames } from "./names.ts";
-import { containerAddresses, parsePortmapConfig } from "./portmap-config.ts";
-import { elementsFor } from "./portmap-elements.ts";
-import { formatBackup, parseBackup } from "./tuning-backup.ts";
+import { containerAddresses, parsePortmapConfig } from "./portmap/config.ts";
+import { elementsFor } from "./portmap/elements.ts";
+import { attachmentOf, commentOf } from "./shared/attachment.ts";
+import { formatBackup, parseBackup } from "./tuning/backup.ts";
 
 const rounds = 400;
 

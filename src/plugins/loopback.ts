@@ -2,7 +2,7 @@ import { CniError, cniErrorCode } from "../cni/errors.ts";
 import type { Plugin, PluginRequest } from "../cni/plugin.ts";
 import { emptyResult, type Result } from "../cni/result.ts";
 import { LeanRtnl } from "../linux/lean/rtnl.ts";
-import { openNetns, tryOpenNetns } from "./netns.ts";
+import { openNetns, tryOpenNetns } from "./shared/netns.ts";
 
 /** Whatever CNI_IFNAME says, it is this interface. */
 const name = "lo";

@@ -4,11 +4,11 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { draw, faults } from "../../scripts/pictures/draw.mjs";
 import { pictures } from "../../scripts/pictures/plugins.mjs";
-import { dhcpKeys } from "../../src/plugins/dhcp.ts";
-import { hostLocalKeys } from "../../src/plugins/host-local.ts";
+import { dhcpKeys } from "../../src/plugins/ipam/dhcp.ts";
+import { hostLocalKeys } from "../../src/plugins/ipam/host-local.ts";
+import { staticKeys } from "../../src/plugins/ipam/static.ts";
 import { loadPlugin } from "../../src/plugins/load.ts";
 import { type PluginName, pluginNames } from "../../src/plugins/names.ts";
-import { staticKeys } from "../../src/plugins/static.ts";
 import { readPage, root } from "../lib/blocks.ts";
 
 const folder = "docs/cni";

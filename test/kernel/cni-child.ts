@@ -9,8 +9,8 @@ import { expect, test } from "bun:test";
 import { chmodSync, writeFileSync } from "node:fs";
 import { join as path } from "node:path";
 import type { JsonObject } from "../../src/cni/fields.ts";
-import { vethName, vethPurpose } from "../../src/plugins/veth.ts";
-import { waitFor } from "../../src/plugins/wait.ts";
+import { vethName, vethPurpose } from "../../src/plugins/shared/veth.ts";
+import { waitFor } from "../../src/plugins/shared/wait.ts";
 import { addressOf, CniHost, ownPlugins } from "./cni-fixture.ts";
 import type { Namespace } from "./services-fixture.ts";
 

@@ -1,6 +1,6 @@
 /** macspoofchk of bridge: what a container may send, seen by another one on the same bridge; see cni-fixture.ts. */
 import { expect, test } from "bun:test";
-import { commentOf } from "../../src/plugins/attachment.ts";
+import { commentOf } from "../../src/plugins/shared/attachment.ts";
 import { needs, testWith } from "../lib/needs.ts";
 import { addressOf, CniHost, referencePlugins } from "./cni-fixture.ts";
 import type { Namespace } from "./services-fixture.ts";

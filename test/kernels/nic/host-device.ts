@@ -11,8 +11,8 @@ import { runPlugin } from "../../../src/cni/skeleton.ts";
 import { type Kernel, openKernel } from "../../../src/linux/kernel.ts";
 import { createNetns, deleteNetns } from "../../../src/linux/netns.ts";
 import type { Link } from "../../../src/linux/route/link.ts";
-import { hostDevice } from "../../../src/plugins/host-device.ts";
-import { staticIpam } from "../../../src/plugins/static.ts";
+import { hostDevice } from "../../../src/plugins/host-device/host-device.ts";
+import { staticIpam } from "../../../src/plugins/ipam/static.ts";
 
 const [container, host] = ["weft-t-nic", openKernel()];
 const records = "/run/weft-t-devices";

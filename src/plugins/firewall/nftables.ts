@@ -1,0 +1,120 @@
+import type { PluginRequest } from "../../cni/plugin.ts";
+import type { Result } from "../../cni/result.ts";
+import { anyOf } from "../../lib/lists.ts";
+import { isExists, isNotFound } from "../../linux/errors.ts";
+import { type LeanElement, type LeanKey, LeanNft } from "../../linux/lean/nft.ts";
+import { tableName } from "../netfilter/masquerade-names.ts";
+import { attachmentOf, commentOf } from "../shared/attachment.ts";
+import { type Bridge, bridgeOf, type FirewallConfig } from "./config.ts";
+import { firewallChain, firewallMap } from "./names.ts";
+
+/* The elements of firewall-names.ts; the structure around them is in firewall-table.ts. */
+
+/** How many rules a chain of {@link firewallChain} has at most. */
+const rulesOfChain = 3;
+
+function elementsFor(
+  request: PluginRequest,
+  { policy }: FirewallConfig,
+  result: Result,
+): { elements: LeanElement[]; bridge: Bridge | undefined } {
+  const bridge = policy === "open" ? undefined : bridgeOf(result, policy);
+  const comment = commentOf(attachmentOf(request));
+  const data = firewallChain(policy, bridge);
+  const elements = result.ips.map(({ address: { ip } }) => ({
+    set: firewallMap(ip.family),
+    key: ip.bytes,
+    data,
+    comment,
+  }));
+  return { elements, bridge };
+}
+
+/** Lets packets pass to a container's addresses, as far as its policy does. */
+export async function addFirewall(
+  request: PluginRequest,
+  config: FirewallConfig,
+  result: Result,
+): Promise<void> {
+  const { elements, bridge } = elementsFor(request, config, result);
+  if (elements.length === 0) return;
+  const comment = commentOf(attachmentOf(request));
+  using nft = new LeanNft(tableName);
+  const chains = [firewallChain(config.policy, bridge), config.adminChain];
+  if (anyOf(chains, (chain) => nft.chainUse(chain) === undefined)) await makeStructure(config, bridge);
+  for (let attempt = 1; ; attempt++) {
+    try {
+      nft.add(
+        elements,
+        elements.filter((key) => nft.find(key) !== undefined),
+      );
+      break;
+    } catch (error) {
+      // Another process removed the chain with its last element, or gave the element to somebody else.
+      if (attempt === 3 || (!isNotFound(error) && !isExists(error))) throw error;
+      await makeStructure(config, bridge);
+    }
+  }
+  if (config.policy !== "isolated" || bridge?.port === undefined) return;
+  const { isolatePort } = await import("./table.ts");
+  isolatePort(bridge.port, comment);
+}
+
+async function makeStructure(config: FirewallConfig, bridge: Bridge | undefined): Promise<void> {
+  const { addFirewallStructure } = await import("./table.ts");
+  addFirewallStructure(config, bridge);
+}
+
+/** Takes back what {@link addFirewall} did. `open` takes the sockets; see closingLate. */
+export async function removeFirewall(
+  open: Disposable[],
+  nft: LeanNft,
+  request: PluginRequest,
+): Promise<void> {
+  const comment = commentOf(attachmentOf(request));
+  const own: LeanKey[] = [];
+  const chains = new Set<string>();
+  for (const { address } of request.config.prevResult?.ips ?? []) {
+    const key: LeanKey = { set: firewallMap(address.family), key: address.ip.bytes };
+    const element = nft.find(key);
+    if (element?.comment !== comment) continue;
+    own.push(key);
+    if (element.chain !== undefined) chains.add(element.chain);
+  }
+  // What the runtime does not say is found by the comment, and the last one takes the structure along.
+  const isPlain =
+    own.length > 0 &&
+    [...chains].every(
+      (chain) =>
+        !chain.startsWith("firewall-isolated-") && (nft.chainUse(chain) ?? 0) > own.length + rulesOfChain,
+    );
+  if (isPlain) {
+    try {
+      nft.delete(own);
+      return;
+    } catch (error) {
+      // A second DEL of the same attachment was quicker.
+      if (!isNotFound(error)) throw error;
+    }
+  }
+  const { sweepFirewall } = await import("./table.ts");
+  sweepFirewall(open, (owner) => owner === comment);
+}
+
+/** The map that lacks one of a container's addresses, or undefined where all is as it should be. */
+export async function missingInNftables(
+  request: PluginRequest,
+  config: FirewallConfig,
+  result: Result,
+): Promise<string | undefined> {
+  const { elements, bridge } = elementsFor(request, config, result);
+  using nft = new LeanNft(tableName);
+  for (const element of elements) {
+    const found = nft.find(element);
+    if (found?.comment === element.comment && found.chain === element.data) continue;
+    return `map ${element.set} of table ${tableName}`;
+  }
+  if (elements.length === 0 || config.policy !== "isolated" || bridge?.port === undefined) return undefined;
+  const { isIsolatedPort } = await import("./table.ts");
+  return isIsolatedPort(bridge.port) ? undefined : `set of isolated ports of table bridge ${tableName}`;
+}

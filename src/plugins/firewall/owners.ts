@@ -1,0 +1,53 @@
+import { Ip } from "../../lib/ip.ts";
+import { isNotFound, isNotSupported } from "../../linux/errors.ts";
+import { Nftables, type NftSet, Transaction } from "../../linux/nftables/index.ts";
+import { table } from "../netfilter/nft-table.ts";
+
+/*
+ * Whose addresses have rules in iptables: the rules, which are the reference's to the word, do not say. It is kept in sets
+ * of the plugins' table, where the rules are: in the host's namespace, until it ends. A kernel without nftables does
+ * without, and then DEL goes by prevResult alone.
+ */
+
+/** An address and the comment that says whose it is. */
+export interface OwnedAddress {
+  ip: Ip;
+  owner: string;
+}
+
+const families = [4, 6] as const;
+
+function setOf(family: 4 | 6): NftSet {
+  return { kind: "set", name: `firewall-iptables${family}`, key: family === 4 ? "ipv4_addr" : "ipv6_addr" };
+}
+
+/** Remembers whose the addresses are, in place of whoever had them before. */
+export function rememberOwner(owner: string, ips: readonly Ip[]): void {
+  const transaction = new Transaction(table).add({ kind: "table", ...table }, ...families.map(setOf));
+  for (const ip of ips) {
+    const set = setOf(ip.family);
+    transaction.destroyElements(set, [{ key: ip }]).addElements(set, [{ key: ip, comment: owner }]);
+  }
+  using nft = new Nftables();
+  try {
+    nft.apply(transaction);
+  } catch (error) {
+    if (!isNotSupported(error)) throw error;
+  }
+}
+
+/** All that is remembered. */
+export function ownedAddresses(): OwnedAddress[] {
+  using nft = new Nftables();
+  return families.flatMap((family) => {
+    try {
+      return nft.elements(table, setOf(family)).flatMap(({ key, comment: owner = "" }) => {
+        const ip = Ip.tryParse(String(key));
+        return ip === undefined ? [] : [{ ip, owner }];
+      });
+    } catch (error) {
+      if (isNotFound(error) || isNotSupported(error)) return [];
+      throw error;
+    }
+  });
+}

@@ -1,0 +1,114 @@
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { CniError, cniErrorCode } from "../../cni/errors.ts";
+import { isJsonObject } from "../../cni/fields.ts";
+import type { AttachmentKey } from "../../cni/plugin.ts";
+import type { Link } from "../../linux/route/link.ts";
+
+/** What a device was like on the host before a container got it. */
+export interface DeviceRecord {
+  /** The path of the container's namespace. */
+  netns: string;
+  name: string;
+  /** Absent for hardware. */
+  kind?: string;
+  up: boolean;
+  mtu: number;
+  mac?: string;
+  permanentMac?: string;
+  alias?: string;
+  /** The name of the bridge or VRF that it belonged to. */
+  master?: string;
+}
+
+/** Draws the record of a device. */
+export function recordOf(device: Link, netns: string, master: string | undefined): DeviceRecord {
+  const { name, kind, up, mtu, mac, permanentMac, alias } = device;
+  return {
+    netns,
+    name,
+    up,
+    mtu,
+    ...(kind === undefined ? {} : { kind }),
+    ...(mac === undefined ? {} : { mac }),
+    ...(permanentMac === undefined ? {} : { permanentMac }),
+    ...(alias === undefined ? {} : { alias }),
+    ...(master === undefined ? {} : { master }),
+  };
+}
+
+/** Neither part can have it in it. */
+const separator = ":";
+
+/** The records of one network's devices, a file for each: `DIR/NETWORK/CONTAINERID:IFNAME`. */
+export class DeviceRecords {
+  readonly #dir: string;
+
+  constructor(dataDir: string, network: string) {
+    this.#dir = `${dataDir}/${network}`;
+  }
+
+  #path({ containerId, ifname }: AttachmentKey): string {
+    return `${this.#dir}/${containerId}${separator}${ifname}`;
+  }
+
+  /** Undefined where there is none, or none that can be understood. */
+  read(key: AttachmentKey): DeviceRecord | undefined {
+    try {
+      return parseRecord(JSON.parse(readFileSync(this.#path(key), "utf8")));
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Throws a {@link CniError} of code 5 where it cannot be kept. */
+  write(key: AttachmentKey, record: DeviceRecord): void {
+    const path = this.#path(key);
+    try {
+      mkdirSync(this.#dir, { recursive: true, mode: 0o755 });
+      // What a kill cuts short must not be taken for a record.
+      writeFileSync(`${path}${separator}`, JSON.stringify(record), { mode: 0o600 });
+      renameSync(`${path}${separator}`, path);
+    } catch (error) {
+      throw new CniError(cniErrorCode.io, `cannot write ${path} (${(error as NodeJS.ErrnoException).code})`, {
+        cause: error,
+        remedy: "Check dataDir, its permissions and the free space there",
+      });
+    }
+  }
+
+  remove(key: AttachmentKey): void {
+    rmSync(this.#path(key), { force: true });
+    rmSync(`${this.#path(key)}${separator}`, { force: true });
+  }
+
+  /** Whose devices are remembered. */
+  list(): AttachmentKey[] {
+    let names: string[];
+    try {
+      names = readdirSync(this.#dir);
+    } catch {
+      return [];
+    }
+    return names.map((name) => {
+      const [containerId = "", ifname = ""] = name.split(separator);
+      return { containerId, ifname };
+    });
+  }
+}
+
+function parseRecord(value: unknown): DeviceRecord | undefined {
+  if (!isJsonObject(value)) return undefined;
+  const { netns, name, up, mtu, kind, mac, permanentMac, alias, master } = value;
+  if (typeof name !== "string" || typeof up !== "boolean" || typeof mtu !== "number") return undefined;
+  return {
+    netns: typeof netns === "string" ? netns : "",
+    name,
+    up,
+    mtu,
+    ...(typeof kind === "string" ? { kind } : {}),
+    ...(typeof mac === "string" ? { mac } : {}),
+    ...(typeof permanentMac === "string" ? { permanentMac } : {}),
+    ...(typeof alias === "string" ? { alias } : {}),
+    ...(typeof master === "string" ? { master } : {}),
+  };
+}

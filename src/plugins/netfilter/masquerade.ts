@@ -1,0 +1,98 @@
+import type { Ip } from "../../lib/ip.ts";
+import { anyOf } from "../../lib/lists.ts";
+import type { Prefix } from "../../lib/prefix.ts";
+import { isExists, isNotFound } from "../../linux/errors.ts";
+import { type LeanElement, type LeanKey, LeanNft } from "../../linux/lean/nft.ts";
+import { type Attachment, commentOf } from "../shared/attachment.ts";
+import { masqueradeChain, masqueradeMap, rulesOfChain, tableName } from "./masquerade-names.ts";
+
+function keyOf(ip: Ip): LeanKey {
+  return { set: masqueradeMap(ip.family), key: ip.bytes };
+}
+
+/**
+ * Masquerades what comes from these addresses (each with its network's length). An address that an earlier attachment
+ * left behind is taken over.
+ */
+export async function addMasquerade(attachment: Attachment, addresses: readonly Prefix[]): Promise<void> {
+  using nft = new LeanNft(tableName);
+  const comment = commentOf(attachment);
+  const networks: Prefix[] = [];
+  const elements: LeanElement[] = [];
+  for (const address of addresses) {
+    const network = address.masked();
+    if (!anyOf(networks, (other) => other.equals(network))) networks.push(network);
+    elements.push({ ...keyOf(address.ip), data: masqueradeChain(network), comment });
+  }
+  if (anyOf(networks, (network) => nft.chainUse(masqueradeChain(network)) === undefined)) {
+    await makeStructure(networks);
+  }
+  for (let attempt = 1; ; attempt++) {
+    try {
+      nft.add(elements, presentAmong(nft, elements));
+      return;
+    } catch (error) {
+      // Another process removed the chain with its last element, or gave the element to somebody else.
+      if (attempt === 3 || (!isNotFound(error) && !isExists(error))) throw error;
+      await makeStructure(networks);
+    }
+  }
+}
+
+async function makeStructure(networks: readonly Prefix[]): Promise<void> {
+  const { addMasqueradeStructure } = await import("./masquerade-table.ts");
+  addMasqueradeStructure(networks);
+}
+
+function presentAmong(nft: LeanNft, keys: readonly LeanKey[]): LeanKey[] {
+  const present: LeanKey[] = [];
+  for (const key of keys) if (nft.find(key) !== undefined) present.push(key);
+  return present;
+}
+
+/**
+ * Takes back what {@link addMasquerade} did for an attachment. Without `ips` all elements are looked through. Elements
+ * that belong to another attachment by now stay. Nothing to take back is fine.
+ * `open` takes the sockets; see closingLate.
+ */
+export async function removeMasquerade(
+  open: Disposable[],
+  nft: LeanNft,
+  attachment: Attachment,
+  ips: readonly Ip[] | undefined,
+): Promise<void> {
+  if (ips !== undefined && !removeElements(nft, attachment, ips)) return;
+  const { sweepMasquerade } = await import("./masquerade-table.ts");
+  const comment = commentOf(attachment);
+  sweepMasquerade(open, (element) => element.comment === comment);
+}
+
+/**
+ * Removes the attachment's own elements. True where a chain may be unused now, also because a DEL before was killed
+ * in the middle.
+ */
+function removeElements(nft: LeanNft, attachment: Attachment, ips: readonly Ip[]): boolean {
+  const comment = commentOf(attachment);
+  const own: LeanKey[] = [];
+  const chains = new Set<string>();
+  for (const ip of ips) {
+    const element = nft.find(keyOf(ip));
+    if (element?.comment !== comment) continue;
+    own.push(keyOf(ip));
+    if (element.chain !== undefined) chains.add(element.chain);
+  }
+  if (own.length === 0) return true;
+  try {
+    nft.delete(own);
+  } catch (error) {
+    // A second DEL of the same attachment was quicker.
+    if (!isNotFound(error)) throw error;
+  }
+  return anyOf(chains, (chain) => (nft.chainUse(chain) ?? 0) <= rulesOfChain);
+}
+
+/** True where the address of the attachment is masqueraded. */
+export function isMasqueraded(attachment: Attachment, ip: Ip): boolean {
+  using nft = new LeanNft(tableName);
+  return nft.find(keyOf(ip))?.comment === commentOf(attachment);
+}

@@ -1,0 +1,154 @@
+import type { PluginRequest } from "../../cni/plugin.ts";
+import type { Prefix } from "../../lib/prefix.ts";
+import { isExists, isNotFound } from "../../linux/errors.ts";
+import { type LeanElement, type LeanKey, LeanNft } from "../../linux/lean/nft.ts";
+import { tableName } from "../netfilter/masquerade-names.ts";
+import { attachmentOf, commentOf } from "../shared/attachment.ts";
+import { type HostPort, type PortmapConfig, udp } from "./config.ts";
+import {
+  elementsFor,
+  groupOf,
+  keysFor,
+  mainChainName,
+  snatChainName,
+  snatNetwork,
+  waitingMapName,
+} from "./elements.ts";
+
+/*
+ * Port mappings in nftables: the elements, which is all that an ordinary ADD or DEL changes. See portmap-elements.ts.
+ */
+
+/** How many rules a chain of {@link snatChainName} has at most. */
+const rulesOfSnatChain = 2;
+
+/**
+ * Maps the ports to a container. A port that another one has goes to the latest, as with the reference, and the other
+ * waits for it; see portmap-waiting.ts.
+ */
+export async function addMappings(
+  request: PluginRequest,
+  config: PortmapConfig,
+  addresses: readonly Prefix[],
+): Promise<void> {
+  const comment = commentOf(attachmentOf(request));
+  const elements = elementsFor(config, addresses, comment);
+  if (elements.length === 0) return;
+  using nft = new LeanNft(tableName);
+  const chains = new Set(elements.flatMap(({ data }) => (typeof data === "string" ? [data] : [])));
+  const isComplete = chains.size > 0 && [...chains].every((chain) => nft.chainUse(chain) !== undefined);
+  if (!isComplete) await makeStructure(config, addresses);
+  for (let attempt = 1; ; attempt++) {
+    const present = presentAmong(nft, elements);
+    try {
+      if (present.some(({ owner }) => owner !== comment)) {
+        const { takeOver } = await import("./waiting.ts");
+        for (const sentence of takeOver(config, addresses, comment)) request.warn(sentence);
+      } else {
+        nft.add(elements, present);
+      }
+      return;
+    } catch (error) {
+      // Another process removed the structure with its last element, or took the port in this moment.
+      if (attempt === 3 || (!isNotFound(error) && !isExists(error))) throw error;
+      await makeStructure(config, addresses);
+    }
+  }
+}
+
+function presentAmong(nft: LeanNft, elements: readonly LeanElement[]): (LeanKey & { owner: string })[] {
+  const present: (LeanKey & { owner: string })[] = [];
+  for (const { set, key } of elements) {
+    const owner = nft.find({ set, key })?.comment;
+    if (owner !== undefined) present.push({ set, key, owner });
+  }
+  return present;
+}
+
+async function makeStructure(config: PortmapConfig, addresses: readonly Prefix[]): Promise<void> {
+  const { addPortmapStructure } = await import("./table.ts");
+  addPortmapStructure(
+    config,
+    addresses.map((address) => snatNetwork(address, config)),
+  );
+}
+
+/**
+ * Takes back what {@link addMappings} did, with or without the configuration's list of ports. `open` takes the sockets;
+ * see closingLate.
+ */
+export async function removeMappings(
+  open: Disposable[],
+  nft: LeanNft,
+  request: PluginRequest,
+  config: PortmapConfig,
+): Promise<void> {
+  const comment = commentOf(attachmentOf(request));
+  const chains = removeElements(nft, config, comment);
+  const group = groupOf(config);
+  const isWaitedFor = ([4, 6] as const).some((family) => nft.hasSet(waitingMapName(family, group)));
+  if (isWaitedFor) {
+    const { handBack } = await import("./waiting.ts");
+    handBack(open);
+  }
+  if (chains !== undefined) await forgetFlows(config.mappings);
+  // What the runtime forgot to say is found by the comment, and what a DEL left that was killed is done away with,
+  // unless nobody has mapped a port.
+  const mayBeLeft =
+    chains === undefined
+      ? nft.chainUse(mainChainName(group)) !== undefined
+      : chains.every((chain) => (nft.chainUse(chain) ?? 0) <= rulesOfSnatChain);
+  if (!mayBeLeft) return;
+  await sweepMappings(open, (owner) => owner === comment);
+}
+
+/** Removes the mappings that a condition is true for, of their comments, and what nothing needs any more. */
+export async function sweepMappings(open: Disposable[], isGone: (comment: string) => boolean): Promise<void> {
+  const { sweepPortmap } = await import("./table.ts");
+  const ports = sweepPortmap(open, isGone);
+  const { handBack } = await import("./waiting.ts");
+  handBack(open);
+  await forgetFlows(ports);
+}
+
+/** UDP flows that were seen before the mapping changed would go on to where they went. */
+export async function forgetFlows(ports: readonly HostPort[]): Promise<void> {
+  if (!ports.some(({ protocol }) => protocol === udp)) return;
+  const { forgetUdpFlows } = await import("./flows.ts");
+  forgetUdpFlows(ports);
+}
+
+/** Removes the container's own elements. Returns the chains that they led to, or undefined where there were none. */
+function removeElements(nft: LeanNft, config: PortmapConfig, comment: string): string[] | undefined {
+  const own: LeanKey[] = [];
+  const chains = new Set<string>();
+  for (const key of keysFor(config)) {
+    const element = nft.find(key);
+    if (element?.comment !== comment) continue;
+    own.push(key);
+    if (element.chain !== undefined) chains.add(element.chain);
+  }
+  if (own.length === 0) return undefined;
+  try {
+    nft.delete(own);
+  } catch (error) {
+    // A second DEL of the same attachment was quicker.
+    if (!isNotFound(error)) throw error;
+  }
+  return [...chains];
+}
+
+/** The map that lacks one of a container's mappings; undefined where all are there. */
+export function missingMapping(
+  request: PluginRequest,
+  config: PortmapConfig,
+  addresses: readonly Prefix[],
+): string | undefined {
+  const comment = commentOf(attachmentOf(request));
+  using nft = new LeanNft(tableName);
+  const elements = elementsFor(config, addresses, comment);
+  const missing = elements.find((element) => nft.find(element)?.comment !== comment);
+  if (missing === undefined) return undefined;
+  const owner = nft.find(missing)?.comment ?? "";
+  return `map ${missing.set} of table ${tableName}${owner === "" ? "" : `: the port belongs to ${owner} now`}`;
+}

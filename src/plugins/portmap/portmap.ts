@@ -1,0 +1,113 @@
+import { CniError, cniErrorCode } from "../../cni/errors.ts";
+import type { GcRequest, Plugin, PluginRequest } from "../../cni/plugin.ts";
+import type { Result } from "../../cni/result.ts";
+import type { Prefix } from "../../lib/prefix.ts";
+import { LeanNft } from "../../linux/lean/nft.ts";
+import { LeanRtnl } from "../../linux/lean/rtnl.ts";
+import { dnatPrefix, iptablesChain, placesOf } from "../netfilter/iptables-names.ts";
+import { tableName } from "../netfilter/masquerade-names.ts";
+import { attachmentOf, commentOf, isOfNetwork } from "../shared/attachment.ts";
+import { closingLate } from "../shared/closing.ts";
+import { tryWriteSysctl } from "../shared/interface.ts";
+import { withUndo } from "../shared/undo.ts";
+import { containerAddresses, parsePortmapConfig, parsePortmapForDel, portmapKeys } from "./config.ts";
+import { addMappings, forgetFlows, missingMapping, removeMappings, sweepMappings } from "./nftables.ts";
+
+/** Of the newer reference's backend nftables. */
+const referenceTable = "cni_hostport";
+
+/** Leads ports of the host to a container. Comes behind the plugin that made the interface. */
+export const portmap: Plugin = {
+  name: "portmap",
+  keys: portmapKeys,
+  parse: parsePortmapConfig,
+
+  async add(request: PluginRequest): Promise<Result> {
+    const { prevResult } = request.config;
+    if (prevResult === undefined) {
+      throw new CniError(cniErrorCode.invalidNetworkConfig, "must be called as chained plugin", {
+        remedy: "Put portmap behind the plugin that makes the interface, in a configuration list",
+      });
+    }
+    const config = parsePortmapConfig(request);
+    const addresses = containerAddresses(request.config, request.invocation.ifname, config.mappings);
+    if (addresses.length === 0) return prevResult;
+    if (config.snat) allowLocalhost(addresses);
+    if (config.backend === "nftables") {
+      await addMappings(request, config, addresses);
+    } else {
+      const { addIptablesMappings } = await import("./iptables.ts");
+      await withUndo(request, (undo) => addIptablesMappings(request, config, addresses, undo));
+    }
+    await forgetFlows(config.mappings);
+    return prevResult;
+  },
+
+  async del(request: PluginRequest): Promise<void> {
+    const config = parsePortmapForDel(request);
+    await closingLate(async (open) => {
+      const nft = new LeanNft(tableName);
+      open.push(nft);
+      await removeMappings(open, nft, request, config);
+      for (const family of ["ip", "ip6"] as const) {
+        const table = { family, name: referenceTable };
+        if (nft.chainOf(table, "hostports") === undefined) continue;
+        const { removeReferenceRules } = await import("../netfilter/reference-rules.ts");
+        removeReferenceRules(open, table, ({ comment }) => comment === request.invocation.containerId);
+      }
+      // Whoever made them: this plugin by backend iptables, or the reference before it was replaced.
+      const chain = iptablesChain(request.config.name, request.invocation.containerId, dnatPrefix);
+      if (placesOf(nft, "nat", chain).length === 0) return;
+      const { removeIptablesMappings } = await import("./iptables.ts");
+      await forgetFlows(await removeIptablesMappings(request));
+    });
+  },
+
+  async check(request: PluginRequest): Promise<void> {
+    const { prevResult } = request.config;
+    if (prevResult === undefined) {
+      throw new CniError(cniErrorCode.invalidNetworkConfig, "Required prevResult missing", {
+        remedy: "CHECK needs the result of ADD under prevResult",
+      });
+    }
+    const config = parsePortmapConfig(request);
+    const addresses = containerAddresses(request.config, request.invocation.ifname, config.mappings);
+    const missing =
+      config.backend === "nftables"
+        ? missingMapping(request, config, addresses)
+        : await (await import("./iptables.ts")).missingIptablesMapping(request, config, addresses);
+    if (missing === undefined) return;
+    throw new CniError(cniErrorCode.internal, `a port mapping is missing in ${missing}`, {
+      remedy: "Delete the container's sandbox and make it anew",
+    });
+  },
+
+  async gc(request: GcRequest): Promise<void> {
+    const { network } = attachmentOf(request);
+    const keep = new Set(request.valid.map((key) => commentOf({ network, ...key })));
+    await closingLate(async (open) => {
+      await sweepMappings(open, (owner) => isOfNetwork(owner, network) && !keep.has(owner));
+    });
+    const { collectIptablesMappings } = await import("./iptables.ts");
+    await forgetFlows(await collectIptablesMappings(request));
+  },
+
+  async status(request: PluginRequest): Promise<void> {
+    if (parsePortmapConfig(request).backend !== "iptables") return;
+    const { requireIptables } = await import("../netfilter/iptables.ts");
+    requireIptables(request);
+  },
+};
+
+/**
+ * Lets connections from 127.0.0.1 leave by the link to the container (route_localnet). The structure has a rule that
+ * keeps the neighbours there from reaching 127.0.0.0/8 (CVE-2020-8558).
+ */
+function allowLocalhost(addresses: readonly Prefix[]): void {
+  const address = addresses.find(({ family }) => family === 4);
+  if (address === undefined) return;
+  using rtnl = new LeanRtnl();
+  const index = rtnl.outgoingLink(address.ip);
+  const link = index === undefined ? undefined : rtnl.find(index);
+  if (link !== undefined) tryWriteSysctl(`net/ipv4/conf/${link.name}/route_localnet`, "1");
+}

@@ -1,0 +1,39 @@
+import type { GcRequest } from "../../cni/plugin.ts";
+import { Rtnl } from "../../linux/route/rtnl.ts";
+import { findInvalid } from "../ipam/host-local.ts";
+import { aliasOf, isAliasOfNetwork } from "./attachment.ts";
+import { deleteLink } from "./deletion.ts";
+import { tryOpenNetns } from "./netns.ts";
+
+/**
+ * Deletes the host's links of a kind that belong to attachments of the network that are not valid. A link that does not
+ * say whose it is, as the reference plugins make them, may be of any network: its name is a hash.
+ */
+export async function collectLinks(request: GcRequest, kind: string): Promise<void> {
+  const { name: network } = request.config;
+  const keep = new Set(request.valid.map((key) => aliasOf({ network, ...key })));
+  using rtnl = new Rtnl();
+  const stale = rtnl.links
+    .list({ kind })
+    .filter(({ alias = "" }) => isAliasOfNetwork(alias, network) && !keep.has(alias));
+  await Promise.all(stale.map(({ index }) => deleteLink(request, { index })));
+}
+
+/**
+ * Deletes the links of a kind in the containers of attachments that are not valid, before their addresses are given to
+ * others. Where they are, host-local's records tell. A namespace's path may lead to another container by now: only a link
+ * that has one of the addresses is meant.
+ */
+export async function collectContainerLinks(request: GcRequest, kind: string): Promise<void> {
+  if (request.config.ipamType !== "host-local") return;
+  for (const { ifname, netns: path, ips } of await findInvalid(request)) {
+    using netns = tryOpenNetns(path);
+    if (netns === undefined) continue;
+    using container = new Rtnl({ netns: { fd: netns.fd } });
+    const link = container.links.find(ifname);
+    if (link?.kind !== kind) continue;
+    const present = container.addresses.list({ link: link.index });
+    if (!present.some(({ address }) => ips.some((ip) => ip.equals(address.ip)))) continue;
+    await deleteLink(request, { index: link.index, netnsFd: netns.fd });
+  }
+}
