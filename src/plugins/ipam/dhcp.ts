@@ -63,10 +63,13 @@ async function askAbsent(
   request: PluginRequest,
   valid?: GcRequest["valid"],
 ): Promise<void> {
+  const { signal, ...lasting } = request;
+  // Where it was aborted before, something is being taken back, which goes on.
+  const asking: PluginRequest = signal?.aborted === true ? lasting : request;
   const deadline = performance.now() + restartPatience;
   for (let pause = 20; ; pause *= 2) {
     try {
-      await ask(command, request, valid);
+      await ask(command, asking, valid);
       return;
     } catch (error) {
       if (!(error instanceof NoDaemon)) throw error;
@@ -76,7 +79,7 @@ async function askAbsent(
       }
     }
     await new Promise((resolve) => setTimeout(resolve, pause));
-    request.signal?.throwIfAborted();
+    asking.signal?.throwIfAborted();
   }
 }
 
