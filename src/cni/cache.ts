@@ -88,13 +88,26 @@ export class ResultCache {
 
   /** Every attachment, in lexicographic order of the files. */
   list(): CachedAttachment[] {
-    let names: string[];
+    return this.#names()
+      .sort()
+      .flatMap((name) => readEntry(join(this.#dir, name)) ?? []);
+  }
+
+  /** True where a container's interface is kept, whatever its network. Reads nothing else. */
+  hasInterface({ containerId, ifname }: Pick<CachedAttachment, "containerId" | "ifname">): boolean {
+    const candidates = this.#names().filter((name) => name.endsWith(`-${containerId}-${ifname}`));
+    return candidates.some((name) => {
+      const entry = readEntry(join(this.#dir, name));
+      return entry?.containerId === containerId && entry.ifname === ifname;
+    });
+  }
+
+  #names(): string[] {
     try {
-      names = readdirSync(this.#dir).sort();
+      return readdirSync(this.#dir);
     } catch {
       return [];
     }
-    return names.flatMap((name) => readEntry(join(this.#dir, name)) ?? []);
   }
 }
 

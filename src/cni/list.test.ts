@@ -140,3 +140,11 @@ test("unknown keys of a list are warnings", () => {
   const list = parseNetworkList(JSON.stringify({ name: "n", plugins: [bridge], disableGc: true, plugin: 1 }));
   expect(list.warnings).toEqual(['plugin: unknown key (did you mean "plugins"?); it is ignored']);
 });
+
+test("a pipe in the configuration folder is not waited for and does not hide the others", () => {
+  const dir = confDir({ "20-net.conf": { cniVersion: "1.0.0", name: "net", type: "bridge" } });
+  Bun.spawnSync(["mkfifo", join(dir, "10-pipe.conf")]);
+  const { lists, failures } = loadNetworkLists(dir);
+  expect(lists.map(({ name }) => name)).toEqual(["net"]);
+  expect(failures.map(({ error }) => (error as Error).message)).toEqual([`${dir}/10-pipe.conf: is no file`]);
+});

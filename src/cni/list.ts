@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, extname, join } from "node:path";
 import { explain, quote } from "../lib/errors.ts";
 import { CniError, cniErrorCode } from "./errors.ts";
@@ -142,9 +142,19 @@ function flag(fields: Fields, name: string): boolean {
 function pluginsBeside(file: string, name: string): ListedPlugin[] {
   const folder = join(dirname(file), name);
   return listFiles(folder, [".conf"]).map((path) => ({
-    ...readPlugin(new Fields(parseJsonObject(readFileSync(path, "utf8"), path))),
+    ...readPlugin(new Fields(parseJsonObject(readConfig(path), path))),
     file: path,
   }));
+}
+
+/** What is no file, such as a pipe, is not waited for. */
+function readConfig(path: string): string {
+  const status = statSync(path);
+  if (!status.isFile()) throw new CniError(cniErrorCode.io, `${path}: is no file`);
+  if (status.size <= longestConfig) return readFileSync(path, "utf8");
+  throw new CniError(cniErrorCode.decoding, `${path}: longer than ${longestConfig} bytes`, {
+    remedy: "Make it shorter",
+  });
 }
 
 /** The configuration files of a folder in lexicographic order; none where there is no folder. */
@@ -177,7 +187,7 @@ export function loadNetworkLists(folder: string): LoadedLists {
   const loaded: LoadedLists = { lists: [], failures: [] };
   for (const file of listFiles(folder)) {
     try {
-      loaded.lists.push(parseNetworkList(readFileSync(file, "utf8"), file));
+      loaded.lists.push(parseNetworkList(readConfig(file), file));
     } catch (error) {
       loaded.failures.push({ file, error });
     }

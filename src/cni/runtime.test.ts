@@ -178,6 +178,16 @@ test("a second ADD that the first plugin refuses leaves the attachment as it is"
   expect(ground.calls().slice(3)).toEqual(["ADD once", "ADD flaky", "DEL flaky", "DEL once"]);
 });
 
+test("an interface that another network has is not taken away by an ADD that is refused", async () => {
+  const ground = new Ground({ a: answer("10.0.0.1/8"), b: fail(11, "refused") });
+  const runtime = ground.runtime();
+  await runtime.add(list([{ type: "a" }]), blue);
+  await errorOf(runtime.add(list([{ type: "b" }], { name: "other" }), blue));
+  expect(ground.calls()).toEqual(["ADD a", "ADD b"]);
+  await errorOf(runtime.add(list([{ type: "b" }], { name: "other" }), { ...blue, ifname: "eth1" }));
+  expect(ground.calls().slice(2)).toEqual(["ADD b", "DEL b"]);
+});
+
 test("an ADD whose result cannot be kept is taken back", async () => {
   const ground = new Ground({ a: answer("10.0.0.1/8"), b: `[ "$CNI_COMMAND" = ADD ] && echo '{}'; exit 0` });
   writeFileSync(join(ground.dir, "cache"), "");

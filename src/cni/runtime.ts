@@ -74,7 +74,8 @@ export class CniRuntime {
 
   async #add(list: NetworkList, attachment: Attachment): Promise<Result> {
     const version = versionOf(list);
-    const isRemembered = this.#cache.read({ network: list.name, ...attachment }) !== undefined;
+    // Of whichever network: one interface is all that a container can have of a name.
+    const isRemembered = this.#cache.hasInterface(attachment);
     let result: Result | undefined;
     try {
       for (const plugin of list.plugins) {

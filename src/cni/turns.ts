@@ -1,6 +1,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { quote } from "../lib/errors.ts";
+import { isErrno } from "../linux/errors.ts";
 import { close } from "../linux/ffi.ts";
 import { type LockMode, lockName, openLocks, unlockName } from "../linux/lean/locks.ts";
 import { CniError, cniErrorCode } from "./errors.ts";
@@ -91,8 +92,12 @@ export class RuntimeTurns {
     try {
       mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
       return openLocks(join(this.#dir, "weft.lock"), true);
-    } catch {
-      return undefined;
+    } catch (error) {
+      if (!isErrno(error, "ELOOP", "EMFILE", "ENFILE")) return undefined;
+      throw new CniError(cniErrorCode.io, `cannot keep operations apart: ${(error as Error).message}`, {
+        cause: error,
+        remedy: `Check ${this.#dir}`,
+      });
     }
   }
 }

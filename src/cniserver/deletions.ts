@@ -31,7 +31,7 @@ export class Deletions {
     await new Promise<void>((resolve, reject) => {
       const waiting = { index, resolve, reject };
       if (netnsFd === undefined) this.#waiting.push(waiting);
-      else void deleteInContainer(waiting, new LeanRtnl(netnsFd), new LeanRtnl(netnsFd));
+      else void deleteInContainer(waiting, netnsFd);
       this.#schedule();
     });
   }
@@ -53,10 +53,11 @@ export class Deletions {
   }
 }
 
+/** Tells each of the links how it ended; never fails itself. */
 async function deleteTogether(links: readonly Waiting[]): Promise<void> {
   let left = links;
-  using host = new LeanRtnl();
   try {
+    using host = new LeanRtnl();
     left = without(links, (link) => !doom(host, link.index));
     if (left.length === 0) return;
     using eye = new LeanRtnl();
@@ -64,15 +65,20 @@ async function deleteTogether(links: readonly Waiting[]): Promise<void> {
   } catch {
     // What is wrong comes out one by one.
   }
-  for (const link of left) deleteAlone(host, link);
+  for (const link of left) deleteAlone(link);
 }
 
-/** Where others have nothing to delete. Closes both sockets. */
-async function deleteInContainer(link: Waiting, rtnl: LeanRtnl, eye: LeanRtnl): Promise<void> {
-  using container = rtnl;
-  using looking = eye;
-  for (const left of await watch(container.deleteLinkLater(link.index), looking, [link])) {
-    deleteAlone(container, left);
+/** As {@link deleteTogether}, where others have nothing to delete. */
+async function deleteInContainer(link: Waiting, netnsFd: number): Promise<void> {
+  try {
+    using container = new LeanRtnl(netnsFd);
+    using eye = new LeanRtnl(netnsFd);
+    for (const left of await watch(container.deleteLinkLater(link.index), eye, [link])) {
+      container.deleteLink(left.index);
+      left.resolve();
+    }
+  } catch (error) {
+    link.reject(error);
   }
 }
 
@@ -90,11 +96,15 @@ async function watch(
       isOver = true;
     });
   let left = links;
-  while (!isOver && left.length > 0) {
-    await new Promise((resolve) => setTimeout(resolve, pause));
-    left = without(left, (link) => eye.find(link.index) === undefined);
+  try {
+    while (!isOver && left.length > 0) {
+      await new Promise((resolve) => setTimeout(resolve, pause));
+      left = without(left, (link) => eye.find(link.index) === undefined);
+    }
+  } finally {
+    // Until then its socket is in use.
+    await ended;
   }
-  await ended;
   return without(left, (link) => eye.find(link.index) === undefined);
 }
 
@@ -107,9 +117,10 @@ function without(links: readonly Waiting[], isGone: (link: Waiting) => boolean):
   });
 }
 
-function deleteAlone(rtnl: LeanRtnl, { index, resolve, reject }: Waiting): void {
+function deleteAlone({ index, resolve, reject }: Waiting): void {
   try {
-    rtnl.deleteLink(index);
+    using host = new LeanRtnl();
+    host.deleteLink(index);
     resolve();
   } catch (error) {
     reject(error);

@@ -202,7 +202,7 @@ class Serving {
     const { call, gone } = socket.data;
     const { name, caller, input } = call as NonNullable<typeof call>;
     const plugin = await loadPlugin(name);
-    const run = async (more: Record<string, string>) => {
+    const run = async (more: Record<string, string>, signal?: AbortSignal) => {
       let [stdout, stderr] = ["", ""];
       const status = await runPlugin(plugin, {
         env: { ...caller.env, [servedVariable]: "1", ...more },
@@ -216,11 +216,11 @@ class Serving {
         isOwnNetns,
         builtin: ownBuiltin,
         deleteLink: (link) => this.#deletions.delete(link),
-        signal: gone.signal,
+        ...(signal === undefined ? {} : { signal }),
       });
       return { status, stdout, stderr };
     };
-    const { status, stdout, stderr } = await run({});
+    const { status, stdout, stderr } = await run({}, gone.signal);
     const isAdded = status === 0 && caller.env.CNI_COMMAND === "ADD";
     if (isAdded) socket.data.told = Promise.withResolvers();
     if (gone.signal.aborted) socket.data.told?.resolve(false);

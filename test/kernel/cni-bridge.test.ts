@@ -592,6 +592,26 @@ for (const type of ["bridge", "ptp"]) {
   });
 }
 
+for (const type of ["bridge", "ptp"]) {
+  test(`${type}: DEL leaves an interface of that name alone which another network or something else made`, async () => {
+    using host = new CniHost();
+    const blue = host.container();
+    const own = host.config({ type, name: "own" }, { ranges: [[{ subnet: "10.78.0.0/24" }]] });
+    const other = host.config({ type, bridge: "br1" });
+    await host.succeed("ADD", blue, other);
+    const before = host.state();
+    expect((await host.call("ADD", blue, own)).json.msg).toContain("already exists");
+    await host.succeed("DEL", blue, own);
+    expect(blue.kernel.rtnl.links.find("eth0")).toBeDefined();
+    expect(host.state().replaceAll(/^.* br0 .*\n/gm, "")).toBe(before.replaceAll(/^.* br0 .*\n/gm, ""));
+    blue.kernel.rtnl.links.add({ kind: "bridge", name: "eth1" });
+    await host.succeed("DEL", blue, own, { ifname: "eth1" });
+    expect(blue.kernel.rtnl.links.find("eth1")).toBeDefined();
+    await host.succeed("DEL", blue, other);
+    expect(blue.kernel.rtnl.links.find("eth0")).toBeUndefined();
+  });
+}
+
 test("a foreign IPAM plugin is executed with the whole configuration, and taken back on failure", async () => {
   using host = new CniHost();
   const calls = `${host.dir}/calls`;

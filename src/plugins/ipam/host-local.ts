@@ -88,8 +88,9 @@ export const hostLocal: Plugin = {
     const store = openStore(request.config);
     if (!store.exists()) return;
     await inTransaction(store, () => {
-      for (const { ip, owner } of store.list()) if (!isValid(request, owner)) store.remove(ip);
       for (const { owner } of store.remembered()) if (!isValid(request, owner)) store.release(owner);
+      // What others made, of which there are no records.
+      for (const { ip, owner } of store.list()) if (!isValid(request, owner)) store.remove(ip);
     });
   },
 

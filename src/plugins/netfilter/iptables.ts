@@ -125,10 +125,11 @@ export class Iptables {
   }
 
   async #run(suffix: string, words: readonly string[], stdin = ""): Promise<Outcome> {
-    const { env, signal } = this.#caller;
+    const { env } = this.#caller;
+    // Where it was aborted before, something is being taken back, which goes on.
+    const signal = this.#caller.signal?.aborted === true ? undefined : this.#caller.signal;
     const path = pathOf(this.#caller);
     const file = this.#find(suffix, path);
-    signal?.throwIfAborted();
     const child = spawn([file, ...words], stdin, {
       env: { ...env, PATH: path, LC_ALL: "C" },
       ...(signal === undefined ? {} : { signal }),

@@ -4,7 +4,7 @@ import type { PluginRequest } from "../../cni/plugin.ts";
 import { quote } from "../../lib/errors.ts";
 import { isExists } from "../../linux/errors.ts";
 import { type LeanLink, LeanRtnl } from "../../linux/lean/rtnl.ts";
-import { aliasOf, attachmentOf } from "./attachment.ts";
+import { aliasOf, attachmentOf, isAlias } from "./attachment.ts";
 import { deleteLink } from "./deletion.ts";
 import { refuseRouterAdvertisements } from "./interface.ts";
 import type { OpenNetns } from "./netns.ts";
@@ -100,15 +100,15 @@ export async function deleteVeth(netns: OpenNetns | undefined, request: PluginRe
     await deleteHostEnd(request);
     return;
   }
-  const { ifname } = request.invocation;
   using container = new LeanRtnl(netns.fd);
-  const link = container.find(ifname);
-  if (link === undefined) return;
-  const hostEnd = hostEndOf(link, request);
-  await deleteLink(
-    request,
-    hostEnd === undefined ? { index: link.index, netnsFd: netns.fd } : { index: hostEnd },
-  );
+  const link = container.find(request.invocation.ifname);
+  if (link?.kind !== "veth") return;
+  const port = hostEndOf(link);
+  const owner = port?.alias ?? "";
+  // Of another network, as after an ADD that was refused because the container has such an interface.
+  if (isAlias(owner) && owner !== aliasOf(attachmentOf(request))) return;
+  const isOurs = port !== undefined && vethNames(vethPurpose(request.invocation)).includes(port.name);
+  await deleteLink(request, isOurs ? { index: port.index } : { index: link.index, netnsFd: netns.fd });
 }
 
 /** Where the runtime does not say where the container is: the host's end tells whose it is. */
@@ -125,12 +125,11 @@ async function deleteHostEnd(request: PluginRequest): Promise<void> {
  * The other end of a container's link; undefined where it cannot be told for sure which one that is: an index alone is
  * that of a link in some namespace.
  */
-function hostEndOf({ index, parent }: LeanLink, { invocation }: PluginRequest): number | undefined {
+function hostEndOf({ index, parent }: LeanLink): LeanLink | undefined {
   if (parent === undefined) return undefined;
   using host = new LeanRtnl();
   const other = host.find(parent);
-  const isPair = other !== undefined && other.parent === index;
-  return isPair && vethNames(vethPurpose(invocation)).includes(other.name) ? other.index : undefined;
+  return other?.kind === "veth" && other.parent === index ? other : undefined;
 }
 
 /**
