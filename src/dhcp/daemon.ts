@@ -86,7 +86,7 @@ export class DhcpDaemon {
   async handle(request: DhcpRequest, signal: AbortSignal): Promise<JsonObject> {
     switch (request.command) {
       case "ADD":
-        return await this.#turns.run(keyOf(request), signal, (either) => this.#add(request, either));
+        return await this.#turns.runYielding(keyOf(request), signal, (either) => this.#add(request, either));
       case "DEL":
         this.#turns.giveUp(keyOf(request), new Error("DEL came for it"));
         await this.#turns.run(keyOf(request), signal, () => this.#release(request));
