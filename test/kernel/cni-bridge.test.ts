@@ -480,6 +480,26 @@ test("GC removes what is not among the valid attachments of its network", async 
   });
 });
 
+test.each(["bridge", "ptp"])("%s: DEL and GC remove what was made while ipMasq was on", async (type) => {
+  using host = new CniHost();
+  const [blue, green, old] = [host.container(), host.container(), host.container()];
+  const on = host.config({ cniVersion: "1.1.0", type, ipMasq: true });
+  const { ipMasq: _, ...off } = on;
+  const { json: prevResult } = await host.succeed("ADD", blue, on);
+  await host.succeed("ADD", green, on);
+  await host.succeed("ADD", old, on);
+  await host.succeed("DEL", blue, { ...off, prevResult });
+  expect(host.state()).not.toContain(`net/${blue.name}`);
+  // Without its result, by the lease.
+  await host.succeed("DEL", green, off, { netns: "" });
+  expect(host.state()).not.toContain(`net/${green.name}`);
+  const valid = (ids: string[]) => ids.map((containerID) => ({ containerID, ifname: "eth0" }));
+  await host.succeed("GC", undefined, { ...off, "cni.dev/valid-attachments": valid([old.name]) });
+  expect(host.state()).toContain(`masquerade4 10.77.0.4 net/${old.name}/eth0`);
+  await host.succeed("GC", undefined, { ...off, "cni.dev/valid-attachments": [] });
+  expect(host.node.kernel.nft.tables()).toEqual([]);
+});
+
 test("STATUS tells when no address is left", async () => {
   using host = new CniHost();
   const config = host.config(

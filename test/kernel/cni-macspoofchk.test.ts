@@ -105,6 +105,18 @@ test("CHECK misses what is gone; GC removes what is not valid, of its own networ
   expect(host.node.kernel.nft.tables()).toEqual([]);
 });
 
+test("DEL and GC remove what was made while macspoofchk was on", async () => {
+  using host = new CniHost();
+  const [blue, green] = [host.container(), host.container()];
+  await host.succeed("ADD", blue, config(host));
+  await host.succeed("ADD", green, config(host));
+  const off = config(host, { macspoofchk: false });
+  await host.succeed("DEL", blue, off);
+  expect(sets(host)["macspoofchk-ports"]).toHaveLength(1);
+  await host.succeed("GC", undefined, { ...off, "cni.dev/valid-attachments": [] });
+  expect(host.node.kernel.nft.tables()).toEqual([]);
+});
+
 const reference = needs.file(`${referencePlugins}/bridge`, "containernetworking-plugins");
 testWith(needs.root, reference)("DEL removes what the reference made for the container", async () => {
   using host = new CniHost();

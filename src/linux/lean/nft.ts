@@ -11,7 +11,7 @@ const NFT_MSG_NEWSETELEM = 12;
 const NFT_MSG_GETSETELEM = 13;
 const NFT_MSG_DELSETELEM = 14;
 /** Numbers of families of tables. */
-const families = { inet: 1, ip: 2, ip6: 10 } as const;
+const families = { inet: 1, ip: 2, bridge: 7, ip6: 10 } as const;
 const NFPROTO_INET = families.inet;
 const NFTA_CHAIN_TABLE = 1;
 const NFTA_CHAIN_NAME = 3;

@@ -3,7 +3,13 @@ import { formatResult, isDnsEmpty, type Result } from "../../cni/result.ts";
 import { anyOf } from "../../lib/lists.ts";
 import type { Prefix } from "../../lib/prefix.ts";
 import { type LeanLink, LeanRtnl } from "../../linux/lean/rtnl.ts";
-import { addIpMasq, collectIpMasq, removeIpMasq, requireIpMasq } from "../netfilter/ip-masq.ts";
+import {
+  addIpMasq,
+  collectIpMasq,
+  removeFormerIpMasq,
+  removeIpMasq,
+  requireIpMasq,
+} from "../netfilter/ip-masq.ts";
 import { attachmentOf } from "../shared/attachment.ts";
 import { closingLate } from "../shared/closing.ts";
 import { delegateCheck, delegateDel, delegateGc, delegateStatus } from "../shared/delegate.ts";
@@ -16,6 +22,7 @@ import { createVeth, deleteVeth, type Veth, waitUntilUp } from "../shared/veth.t
 import { type BridgeConfig, bridgeKeys, parseBridgeConfig, usesVlans, vlanInterfaceName } from "./config.ts";
 import { gatewaysOf, setGateways } from "./gateway.ts";
 import { ensureBridge } from "./link.ts";
+import { hasMacSpoofTable } from "./mac-spoof-table.ts";
 
 /** Connects a container to a bridge of the host by a veth pair. */
 export const bridge: Plugin = {
@@ -46,9 +53,10 @@ export const bridge: Plugin = {
     if (ipamType !== undefined && needsLink(ipamType)) await delegateDel(ipamType, request);
     await closingLate(async (open) => {
       if (ipMasq) await removeIpMasq(open, request, await knownAddresses(request));
+      else await removeFormerIpMasq(open, request);
       using netns = tryOpenNetns(invocation.netns);
       await deleteVeth(netns, request);
-      if (macSpoofCheck) {
+      if (macSpoofCheck || hasMacSpoofTable()) {
         const { removeMacSpoofCheck } = await import("./mac-spoof.ts");
         await removeMacSpoofCheck(attachmentOf(request));
       }
@@ -64,13 +72,14 @@ export const bridge: Plugin = {
   },
 
   async gc(request: GcRequest): Promise<void> {
-    const { ipMasq, macSpoofCheck } = parseBridgeConfig(request);
+    parseBridgeConfig(request);
     const { ipamType } = request.config;
     if (ipamType !== undefined && needsLink(ipamType)) await delegateGc(ipamType, request);
     const { collectLinks } = await import("../shared/links-gc.ts");
     await collectLinks(request, "veth");
-    if (ipMasq) await collectIpMasq(request);
-    if (macSpoofCheck) {
+    // Whatever the keys say by now, they may have been set when a container was added.
+    await collectIpMasq(request);
+    if (hasMacSpoofTable()) {
       const { collectMacSpoofChecks } = await import("./mac-spoof.ts");
       await collectMacSpoofChecks(request.config.name, request.valid);
     }

@@ -15,6 +15,7 @@ import { sweep } from "../netfilter/nft-table.ts";
 import { removeReferenceRules } from "../netfilter/reference-rules.ts";
 import { type Attachment, commentOf, isOfNetwork } from "../shared/attachment.ts";
 import { closingLate } from "../shared/closing.ts";
+import { macSpoofName } from "./mac-spoof-table.ts";
 
 /*
  * Frames leave a container with its own hardware address, or not at all. In table bridge weft-cni:
@@ -32,13 +33,13 @@ const tries = 20;
 
 const chain: Chain = {
   kind: "chain",
-  name: "macspoofchk",
+  name: macSpoofName,
   type: "filter",
   hook: "prerouting",
   priority: raw,
 };
-const ports: NftSet = { kind: "set", name: "macspoofchk-ports", key: "ifname" };
-const pairs: NftSet = { kind: "set", name: "macspoofchk", key: ["ifname", "ether_addr"] };
+const ports: NftSet = { kind: "set", name: `${macSpoofName}-ports`, key: "ifname" };
+const pairs: NftSet = { kind: "set", name: macSpoofName, key: ["ifname", "ether_addr"] };
 
 /** Lets frames with this source address alone come in by a port of a bridge, whatever was allowed there before. */
 export function addMacSpoofCheck(attachment: Attachment, port: string, mac: string): void {
@@ -126,7 +127,7 @@ export async function collectMacSpoofChecks(network: string, valid: readonly Att
 
 async function remove(isGone: (comment: string) => boolean): Promise<void> {
   await closingLate((open) => {
-    sweep(open, { table, isMap: (name) => name.startsWith("macspoofchk"), chains: [] }, ({ comment = "" }) =>
+    sweep(open, { table, isMap: (name) => name.startsWith(macSpoofName), chains: [] }, ({ comment = "" }) =>
       isGone(comment),
     );
   });

@@ -7,10 +7,12 @@ import type { Prefix } from "../../lib/prefix.ts";
 import { LeanNft } from "../../linux/lean/nft.ts";
 import { attachmentOf } from "../shared/attachment.ts";
 import { closingLate } from "../shared/closing.ts";
+import { knownAddresses } from "../shared/ipam.ts";
 import type { Undo } from "../shared/undo.ts";
+import { askNft } from "./ask-nft.ts";
 import { iptablesChain, placesOf } from "./iptables-names.ts";
-import { addMasquerade, isMasqueraded, removeMasquerade } from "./masquerade.ts";
-import { tableName } from "./masquerade-names.ts";
+import { addMasquerade, isMasqueraded, removeKnownMasquerade, removeMasquerade } from "./masquerade.ts";
+import { masqueradeMap, tableName } from "./masquerade-names.ts";
 
 /*
  * The keys ipMasq and ipMasqBackend of the plugins that make interfaces.
@@ -66,6 +68,32 @@ export async function removeIpMasq(
   await removeIptablesMasquerade(request);
 }
 
+/**
+ * As {@link removeIpMasq} where `ipMasq` is off: it may have been on when the container was added. Few questions to the
+ * kernel, as hardly any container has something; what the old iptables has is left to GC.
+ */
+export async function removeFormerIpMasq(open: Disposable[], request: PluginRequest): Promise<void> {
+  const { prevResult, name } = request.config;
+  const chain = iptablesChain(name, request.invocation.containerId);
+  const found = askNft((nft) => ({
+    isOfNftables: nft.hasSet(masqueradeMap(4)),
+    isOfIptables: (["ip", "ip6"] as const).some(
+      (family) => nft.chainOf({ family, name: "nat" }, chain) !== undefined,
+    ),
+  }));
+  if (found?.isOfNftables === true) {
+    const nft = new LeanNft(tableName);
+    open.push(nft);
+    const known = prevResult?.ips.map(({ address }) => address.ip) ?? [];
+    const ips = known.length > 0 ? known : await knownAddresses(request);
+    await removeKnownMasquerade(open, nft, attachmentOf(request), ips);
+  }
+  if (found?.isOfIptables === true) {
+    const { removeIptablesMasquerade } = await import("./masquerade-iptables.ts");
+    await removeIptablesMasquerade(request);
+  }
+}
+
 /** Of the newer reference's backend nftables. */
 const referenceTable = { family: "inet", name: "cni_plugins_masquerade" } as const;
 const referenceChain = "masq_checks";
@@ -103,8 +131,12 @@ export async function checkIpMasq(
 /** Removes what is there for attachments of the network that are not valid, of whichever backend. */
 export async function collectIpMasq(request: GcRequest): Promise<void> {
   const { name } = request.config;
-  const { collectMasquerade } = await import("./masquerade-table.ts");
-  await collectMasquerade(name, request.valid);
+  if (askNft((nft) => nft.hasSet(masqueradeMap(4))) === true) {
+    const { collectMasquerade } = await import("./masquerade-table.ts");
+    await collectMasquerade(name, request.valid);
+  }
+  const { hasIptables } = await import("./iptables.ts");
+  if (!hasIptables(request)) return;
   const { collectIptablesMasquerade } = await import("./masquerade-iptables.ts");
   await collectIptablesMasquerade(request, name, request.valid);
 }

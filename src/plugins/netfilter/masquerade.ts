@@ -61,17 +61,36 @@ export async function removeMasquerade(
   attachment: Attachment,
   ips: readonly Ip[] | undefined,
 ): Promise<void> {
-  if (ips !== undefined && !removeElements(nft, attachment, ips)) return;
+  if (ips !== undefined && removeElements(nft, attachment, ips) === "in use") return;
+  await sweepOwn(open, attachment);
+}
+
+/** As {@link removeMasquerade} where there is most likely nothing, and what a killed DEL left is looked for by GC. */
+export async function removeKnownMasquerade(
+  open: Disposable[],
+  nft: LeanNft,
+  attachment: Attachment,
+  ips: readonly Ip[] | undefined,
+): Promise<void> {
+  if (ips !== undefined && removeElements(nft, attachment, ips) !== "unused") return;
+  await sweepOwn(open, attachment);
+}
+
+async function sweepOwn(open: Disposable[], attachment: Attachment): Promise<void> {
   const { sweepMasquerade } = await import("./masquerade-table.ts");
   const comment = commentOf(attachment);
   sweepMasquerade(open, (element) => element.comment === comment);
 }
 
 /**
- * Removes the attachment's own elements. True where a chain may be unused now, also because a DEL before was killed
- * in the middle.
+ * Removes the attachment's own elements: "none" where it had none, perhaps because a DEL before was killed in the middle;
+ * else whether one of their chains is "unused" now, or all are still "in use".
  */
-function removeElements(nft: LeanNft, attachment: Attachment, ips: readonly Ip[]): boolean {
+function removeElements(
+  nft: LeanNft,
+  attachment: Attachment,
+  ips: readonly Ip[],
+): "none" | "unused" | "in use" {
   const comment = commentOf(attachment);
   const own: LeanKey[] = [];
   const chains = new Set<string>();
@@ -81,14 +100,14 @@ function removeElements(nft: LeanNft, attachment: Attachment, ips: readonly Ip[]
     own.push(keyOf(ip));
     if (element.chain !== undefined) chains.add(element.chain);
   }
-  if (own.length === 0) return true;
+  if (own.length === 0) return "none";
   try {
     nft.delete(own);
   } catch (error) {
     // A second DEL of the same attachment was quicker.
     if (!isNotFound(error)) throw error;
   }
-  return anyOf(chains, (chain) => (nft.chainUse(chain) ?? 0) <= rulesOfChain);
+  return anyOf(chains, (chain) => (nft.chainUse(chain) ?? 0) <= rulesOfChain) ? "unused" : "in use";
 }
 
 /** True where the address of the attachment is masqueraded. */

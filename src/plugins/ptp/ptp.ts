@@ -7,7 +7,13 @@ import { anyOf } from "../../lib/lists.ts";
 import { Prefix } from "../../lib/prefix.ts";
 import { isExists } from "../../linux/errors.ts";
 import { type LeanLink, type LeanRoute, LeanRtnl } from "../../linux/lean/rtnl.ts";
-import { addIpMasq, collectIpMasq, removeIpMasq, requireIpMasq } from "../netfilter/ip-masq.ts";
+import {
+  addIpMasq,
+  collectIpMasq,
+  removeFormerIpMasq,
+  removeIpMasq,
+  requireIpMasq,
+} from "../netfilter/ip-masq.ts";
 import { closingLate } from "../shared/closing.ts";
 import { delegateCheck, delegateDel, delegateGc, delegateStatus } from "../shared/delegate.ts";
 import {
@@ -53,6 +59,7 @@ export const ptp: Plugin = {
     const ipMasq = fields.boolean("ipMasq") ?? false;
     await closingLate(async (open) => {
       if (ipMasq) await removeIpMasq(open, request, await knownAddresses(request));
+      else await removeFormerIpMasq(open, request);
       using netns = tryOpenNetns(request.invocation.netns);
       await deleteVeth(netns, request);
       if (ipamType !== undefined) await delegateDel(ipamType, request);
@@ -67,10 +74,10 @@ export const ptp: Plugin = {
   },
 
   async gc(request: GcRequest): Promise<void> {
-    const { ipamType, ipMasq } = parsePtpConfig(request);
+    const { ipamType } = parsePtpConfig(request);
     const { collectLinks } = await import("../shared/links-gc.ts");
     await collectLinks(request, "veth");
-    if (ipMasq) await collectIpMasq(request);
+    await collectIpMasq(request);
     await delegateGc(ipamType, request);
   },
 
