@@ -47,7 +47,7 @@ export const specs = {
   },
   keep: {
     type: "string",
-    value: "ID/IFNAME",
+    value: "ID[/IFNAME]",
     help: "gc: an attachment that is to stay",
     multiple: true,
   },
@@ -104,13 +104,18 @@ export async function ownPlugin(type: string, file: string | undefined): Promise
     : undefined;
 }
 
+/** What a container's interface is called where nothing says so with the container. */
+export function ifnameOf(options: Options): string {
+  return options.ifname ?? process.env.CNI_IFNAME ?? specs.ifname.default;
+}
+
 export function attachmentOf(netns: string, options: Options): Attachment {
   const path = netns.includes("/") ? netns : `${netnsDir}/${netns}`;
   const args = options.args ?? process.env.CNI_ARGS;
   const capabilities = options.capabilities ?? process.env.CAP_ARGS;
   return {
     containerId: options["container-id"] ?? process.env.CNI_CONTAINERID ?? cnitoolId(path),
-    ifname: options.ifname ?? process.env.CNI_IFNAME ?? specs.ifname.default,
+    ifname: ifnameOf(options),
     netns: path,
     ...(args === undefined ? {} : { args: pairsOf(args) }),
     ...(capabilities === undefined

@@ -15,7 +15,7 @@ import { counted } from "../lib/count.ts";
 import { explain } from "../lib/errors.ts";
 import { loadPlugin } from "../plugins/load.ts";
 import { isPluginName, pluginNames } from "../plugins/names.ts";
-import { attachmentOf, confDir, done, type Options, printJson, runtimeOf, specs } from "./cni-options.ts";
+import { attachmentOf, confDir, done, ifnameOf, type Options, printJson, runtimeOf } from "./cni-options.ts";
 import { exitStatus } from "./command.ts";
 import { UsageError } from "./usage.ts";
 
@@ -60,9 +60,9 @@ export async function check([network = "", netns = ""]: string[], options: Optio
 
 export async function gc([network = ""]: string[], options: Options): Promise<number> {
   const valid = (options.keep ?? []).map((text): AttachmentKey => {
-    const [containerId = "", ifname = specs.ifname.default, ...more] = text.split("/");
+    const [containerId = "", ifname = ifnameOf(options), ...more] = text.split("/");
     if (containerId === "" || more.length > 0)
-      throw new UsageError(`weft cni: --keep: "${text}" is not like ID/IFNAME`);
+      throw new UsageError(`weft cni: --keep: "${text}" is not like ID or ID/IFNAME`);
     return { containerId, ifname };
   });
   await runtimeOf(options).gc(loadNetworkList(confDir(options), network), valid);

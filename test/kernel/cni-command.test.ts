@@ -120,6 +120,19 @@ test("weft cni speaks JSON to programs", () => {
   expect(links(blue)).toEqual(["lo"]);
 });
 
+test("gc --keep ID means the interface that --ifname says", () => {
+  using cli = new Cli();
+  cli.network({ cniVersion: "1.1.0" });
+  const blue = cli.host.container();
+  cli.weft("add", "net", blue.name, "--container-id", "blue", "--ifname", "net1");
+  const kept = cli.weft("gc", "net", "--keep", "blue", "--ifname", "net1");
+  expect(kept).toMatchObject({ status: 0, stderr: "" });
+  expect(Object.values(cli.host.leases())).toEqual(["blue/net1", "blue/net1"]);
+  expect(links(blue)).toEqual(["lo", "net1"]);
+  expect(cli.weft("gc", "net", "--keep", "blue").status).toBe(0);
+  expect(cli.host.leases()).toEqual({});
+});
+
 test("weft cni list shows what there is, and what is wrong with it", () => {
   using cli = new Cli({
     "05-broken.conf": "{",
