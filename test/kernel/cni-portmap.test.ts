@@ -1,6 +1,10 @@
 /** The portmap plugin behind bridge, as executables in namespaces; see cni-fixture.ts for the picture. */
 import { expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
 import type { JsonObject } from "../../src/cni/fields.ts";
+import { Prefix } from "../../src/lib/prefix.ts";
+import { type PortmapConfig, protocols } from "../../src/plugins/portmap/config.ts";
+import { takeOver } from "../../src/plugins/portmap/waiting.ts";
 import { type Answer, addressOf, CniHost } from "./cni-fixture.ts";
 import { join, Namespace } from "./services-fixture.ts";
 
@@ -298,6 +302,59 @@ test.each(shared)(
     }
   },
 );
+
+test("DEL of one who waits for a port leaves nothing that it could come back to", async () => {
+  for (const list of [{}, { runtimeConfig: {} }]) {
+    using host = new CniHost();
+    // Keeps the structure in use.
+    const staying = await Mapped.make(host, "staying", [{ ...web, hostPort: 9000 }]);
+    const blue = await Mapped.make(host, "blue", [web, { ...web, hostPort: 8081 }]);
+    const green = await Mapped.make(host, "green", [web]);
+    await blue.call("DEL", list);
+    expect(host.state()).not.toContain(`net/${blue.container.name}/eth0`);
+    expect(await host.outside.ask("192.0.2.1", 8080)).toStartWith("green ");
+    await green.call("DEL", list);
+    expect(await host.outside.ask("192.0.2.1", 8080)).toBe("refused");
+    expect(await host.outside.ask("192.0.2.1", 9000)).toStartWith("staying ");
+    await staying.call("DEL");
+    expect(host.node.kernel.nft.tables()).toEqual([]);
+  }
+});
+
+const otherwise: [string, JsonObject, JsonObject][] = [
+  ["were added", {}, { conditionsV4: ["-d", "192.0.2.0/24"] }],
+  ["were taken out", { conditionsV4: ["-d", "192.0.2.0/24"] }, { conditionsV4: undefined }],
+  ["are none any more", { conditionsV6: ["-d", "2001:db8::/64"] }, { conditionsV6: ["foo", "bar"] }],
+];
+test.each(otherwise)("DEL finds the mappings where conditions %s since ADD", async (_, before, now) => {
+  using host = new CniHost();
+  const staying = await Mapped.make(host, "staying", [{ ...web, hostPort: 9000 }]);
+  const blue = await Mapped.make(host, "blue", [web], before);
+  await blue.call("DEL", now);
+  expect(host.state()).not.toContain(`net/${blue.container.name}/eth0`);
+  expect(await host.outside.ask("192.0.2.1", 8080)).toBe("refused");
+  await staying.call("DEL");
+  expect(host.node.kernel.nft.tables()).toEqual([]);
+});
+
+test("a port that is taken over leaves no descriptor open", async () => {
+  using host = new CniHost();
+  await Mapped.make(host, "blue", [web]);
+  const config: PortmapConfig = {
+    mappings: [{ protocol: protocols.tcp, hostPort: 8080, containerPort: 80 }],
+    snat: false,
+    masqAll: false,
+    markBit: 13,
+    conditions: { 4: [], 6: [] },
+    backend: "nftables",
+  };
+  const openDescriptors = () => readdirSync("/proc/self/fd").length;
+  host.node.in(() => {
+    const before = openDescriptors();
+    expect(takeOver(config, [Prefix.parse("10.77.0.100/24")], "net/other/eth0")).toHaveLength(1);
+    expect(openDescriptors()).toBe(before);
+  });
+});
 
 test("who takes a port says so, CHECK of the other tells who has it, and an ADD done once more takes it anew", async () => {
   using host = new CniHost();

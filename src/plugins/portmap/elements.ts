@@ -35,6 +35,9 @@ export function mainChainName({ suffix }: PortmapGroup): string {
   return `portmap${suffix}`;
 }
 
+/** The chain that keeps neighbours from 127.0.0.0/8: there as long as anybody has a mapping, in whatever group. */
+export const guardChainName = "portmap-guard";
+
 /** The map for mappings of a family, at one address of the host or at all. */
 export function dnatMapName(family: 4 | 6, byAddress: boolean, { suffix }: PortmapGroup): string {
   return `portmap${byAddress ? "-ip" : ""}${family}${suffix}`;
@@ -45,7 +48,7 @@ export function snatMapName(family: 4 | 6, byAddress: boolean, { suffix }: Portm
   return `portmap-snat${byAddress ? "-ip" : ""}${family}${suffix}`;
 }
 
-/** The map of mappings whose port a later container has; see portmap-waiting.ts. */
+/** The map of mappings whose port a later container has; see waiting.ts. */
 export function waitingMapName(family: 4 | 6, { suffix }: PortmapGroup): string {
   return `portmap-waiting${family}${suffix}`;
 }

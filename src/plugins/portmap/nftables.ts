@@ -8,15 +8,15 @@ import { type HostPort, type PortmapConfig, udp } from "./config.ts";
 import {
   elementsFor,
   groupOf,
+  guardChainName,
   keysFor,
-  mainChainName,
   snatChainName,
   snatNetwork,
   waitingMapName,
 } from "./elements.ts";
 
 /*
- * Port mappings in nftables: the elements, which is all that an ordinary ADD or DEL changes. See portmap-elements.ts.
+ * Port mappings in nftables: the elements, which is all that an ordinary ADD or DEL changes. See elements.ts.
  */
 
 /** How many rules a chain of {@link snatChainName} has at most. */
@@ -24,7 +24,7 @@ const rulesOfSnatChain = 2;
 
 /**
  * Maps the ports to a container. A port that another one has goes to the latest, as with the reference, and the other
- * waits for it; see portmap-waiting.ts.
+ * waits for it; see waiting.ts.
  */
 export async function addMappings(
   request: PluginRequest,
@@ -84,22 +84,16 @@ export async function removeMappings(
   config: PortmapConfig,
 ): Promise<void> {
   const comment = commentOf(attachmentOf(request));
-  const chains = removeElements(nft, config, comment);
-  const group = groupOf(config);
-  const isWaitedFor = ([4, 6] as const).some((family) => nft.hasSet(waitingMapName(family, group)));
-  if (isWaitedFor) {
-    const { handBack } = await import("./waiting.ts");
-    handBack(open);
-  }
-  if (chains !== undefined) await forgetFlows(config.mappings);
-  // What the runtime forgot to say is found by the comment, and what a DEL left that was killed is done away with,
-  // unless nobody has mapped a port.
+  const { chains, isWaitedFor } = removeElements(nft, config, comment);
+  // What the runtime forgot to say, or says otherwise than at ADD, is found by the comment, and what a DEL left that was
+  // killed is done away with, unless nobody has mapped a port. Also this container itself may wait for a port.
   const mayBeLeft =
-    chains === undefined
-      ? nft.chainUse(mainChainName(group)) !== undefined
-      : chains.every((chain) => (nft.chainUse(chain) ?? 0) <= rulesOfSnatChain);
-  if (!mayBeLeft) return;
-  await sweepMappings(open, (owner) => owner === comment);
+    isWaitedFor ||
+    (chains === undefined
+      ? nft.chainUse(guardChainName) !== undefined
+      : chains.every((chain) => (nft.chainUse(chain) ?? 0) <= rulesOfSnatChain));
+  if (mayBeLeft) await sweepMappings(open, (owner) => owner === comment);
+  if (chains !== undefined) await forgetFlows(config.mappings);
 }
 
 /** Removes the mappings that a condition is true for, of their comments, and what nothing needs any more. */
@@ -118,8 +112,17 @@ export async function forgetFlows(ports: readonly HostPort[]): Promise<void> {
   forgetUdpFlows(ports);
 }
 
-/** Removes the container's own elements. Returns the chains that they led to, or undefined where there were none. */
-function removeElements(nft: LeanNft, config: PortmapConfig, comment: string): string[] | undefined {
+interface Removed {
+  /** Where the container's elements led to; undefined where there were none. */
+  chains: string[] | undefined;
+  /** True where somebody waited for a port at that time. */
+  isWaitedFor: boolean;
+}
+
+/** Removes the container's own elements. */
+function removeElements(nft: LeanNft, config: PortmapConfig, comment: string): Removed {
+  const group = groupOf(config);
+  const isWaitedFor = ([4, 6] as const).some((family) => nft.hasSet(waitingMapName(family, group)));
   const own: LeanKey[] = [];
   const chains = new Set<string>();
   for (const key of keysFor(config)) {
@@ -128,14 +131,14 @@ function removeElements(nft: LeanNft, config: PortmapConfig, comment: string): s
     own.push(key);
     if (element.chain !== undefined) chains.add(element.chain);
   }
-  if (own.length === 0) return undefined;
+  if (own.length === 0) return { chains: undefined, isWaitedFor };
   try {
     nft.delete(own);
   } catch (error) {
     // A second DEL of the same attachment was quicker.
     if (!isNotFound(error)) throw error;
   }
-  return [...chains];
+  return { chains: [...chains], isWaitedFor };
 }
 
 /** The map that lacks one of a container's mappings; undefined where all are there. */

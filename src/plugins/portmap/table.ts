@@ -27,6 +27,7 @@ import { type HostPort, type PortmapConfig, protocols } from "./config.ts";
 import {
   dnatMapName,
   groupOf,
+  guardChainName,
   mainChainName,
   type PortmapGroup,
   snatChainName,
@@ -34,7 +35,7 @@ import {
 } from "./elements.ts";
 
 /*
- * The structure around the elements of portmap-elements.ts, and what looks through all of them.
+ * The structure around the elements of elements.ts, and what looks through all of them.
  */
 
 const raw = -300;
@@ -138,7 +139,7 @@ function statementOf({ what, value, negated }: Condition, family: 4 | 6): Statem
 
 /** With route_localnet, neighbours could reach what listens at 127.0.0.1 alone (CVE-2020-8558). */
 function addGuard(transaction: Transaction): void {
-  setChain(transaction, baseChain("portmap-guard", "prerouting", raw, "filter"), [
+  setChain(transaction, baseChain(guardChainName, "prerouting", raw, "filter"), [
     [isNot(meta.iifname, "lo"), is(ip.daddr, "127.0.0.0/8"), drop],
   ]);
 }

@@ -66,9 +66,7 @@ class Maps {
 }
 
 /** Runs `change` on what is there and applies what it returns, anew where somebody else changed something meanwhile. */
-function change(open: Disposable[], plan: (maps: Maps) => Transaction): void {
-  const nft = new Nftables();
-  open.push(nft);
+function change(nft: Nftables, plan: (maps: Maps) => Transaction): void {
   for (let i = 1; ; i++) {
     const { sets, generation } = nft.dump(table, { elements: ({ name }) => name.startsWith("portmap") });
     try {
@@ -143,7 +141,8 @@ export function takeOver(config: PortmapConfig, addresses: readonly Prefix[], co
   const group = groupOf(config);
   const wanted = planned(config, addresses, comment);
   let displaced: Mapping[] = [];
-  change([], (maps) => {
+  using nft = new Nftables();
+  change(nft, (maps) => {
     const present = mappingsIn(maps, group).filter((each) => wanted.some((other) => isSamePort(each, other)));
     displaced = present.filter(({ dnat }) => dnat.comment !== comment);
     const transaction = new Transaction(table);
@@ -185,8 +184,10 @@ function place(
 
 /** Gives ports that nobody has any more to those who wait for them. `open` takes the socket; see closingLate. */
 export function handBack(open: Disposable[]): void {
+  const nft = new Nftables();
+  open.push(nft);
   try {
-    change(open, (maps) => {
+    change(nft, (maps) => {
       const transaction = new Transaction(table);
       for (const suffix of suffixesIn(maps)) handBackIn(transaction, maps, { suffix });
       return transaction;
