@@ -307,6 +307,49 @@ describe("A client", () => {
     expect(bench.clock.waiting).toBe(0);
   });
 
+  const unwanted: [string, (bench: Bench) => void][] = [
+    ["given up", (bench) => bench.client.giveUp()],
+    ["not answered in time", (bench) => bench.clock.advance(5 * second)],
+  ];
+  test.each(unwanted)("gives back what it asked for where that is %s", (_, end) => {
+    const bench = new Bench({ resendTimeout: 5 * second });
+    bench.client.start();
+    bench.answer("offer", "10.0.0.9");
+    end(bench);
+    expect(bench.names).toMatch(/^discover( request)+ release$/);
+    const { message, unicast } = bench.last;
+    expect(unicast?.serverMac).toEqual(serverMac);
+    expect(message.options.get(optionCode.serverIdentifier)).toEqual(ips("10.0.0.1"));
+    expect(message.options.get(optionCode.clientIdentifier)).toEqual(settings.clientId);
+    expect([String(message.ciaddr), message.chaddr]).toEqual(["10.0.0.9", chaddr]);
+    expect([bench.listener, bench.clock.waiting, bench.client.state]).toEqual([undefined, 0, "ended"]);
+  });
+
+  test("has nothing to give back before it asked, and when it was refused", () => {
+    const selecting = new Bench();
+    selecting.client.start();
+    selecting.client.giveUp();
+    expect(selecting.names).toBe("discover");
+    const refused = new Bench();
+    refused.client.start();
+    refused.answer("offer", "10.0.0.9");
+    refused.answer("nak", "0.0.0.0");
+    refused.client.giveUp();
+    expect(refused.names).toBe("discover request");
+    expect(refused.clock.waiting).toBe(0);
+  });
+
+  test("ends also where it cannot give back what it asked for, since its link is gone", () => {
+    const bench = new Bench();
+    bench.client.start();
+    bench.answer("offer", "10.0.0.9");
+    bench.listener?.ended(new Error("down"));
+    bench.isGone = true;
+    bench.client.giveUp();
+    expect(bench.names).toBe("discover request");
+    expect([bench.clock.waiting, bench.client.state]).toEqual([0, "ended"]);
+  });
+
   test("ends where its link is gone", () => {
     const bench = new Bench();
     bench.bind();

@@ -1,5 +1,5 @@
 import type { Clock } from "../lib/clock.ts";
-import { WeftError } from "../lib/errors.ts";
+import { explain, WeftError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import { KernelError } from "../linux/errors.ts";
 import type { Lease } from "./lease.ts";
@@ -7,6 +7,7 @@ import {
   begin,
   type ClientSettings,
   type Moment,
+  type Offer,
   onMessage,
   onTime,
   releaseOf,
@@ -79,9 +80,31 @@ export class DhcpClient {
     const wire = this.#world.open({ received: () => {}, ended: () => {} });
     try {
       this.#settings = { ...this.#settings, chaddr: wire.mac };
-      wire.send(releaseOf(this.#settings, lease, this.#moment()));
+      wire.send(releaseOf(this.#settings, { ...lease, ip: lease.address.ip }, this.#moment()));
     } finally {
       wire.close();
+    }
+  }
+
+  /** Ends asking, since nobody wants the lease any more. */
+  giveUp(): void {
+    if (this.#state?.name === "requesting") this.#renounce(this.#state.offer);
+    this.stop();
+  }
+
+  /**
+   * Tells a server that was asked for what it offered, and whose answer is not waited for, that it is not wanted: a server
+   * that has given it, or is about to, would keep it until the lease ends.
+   */
+  #renounce(offer: Offer): void {
+    const { log } = this.#world;
+    const fields = { address: String(offer.ip), server: String(offer.server) };
+    try {
+      const wire = this.#openedWire();
+      wire.send(releaseOf(this.#settings, offer, this.#moment()));
+      log.info("gave back what was asked for and is not wanted any more", fields);
+    } catch (error) {
+      log.warn("cannot give back what was asked for", { ...fields, cause: explain(error) });
     }
   }
 
@@ -105,6 +128,7 @@ export class DhcpClient {
       this.#closeWire();
       this.#world.bound(step.state.lease);
     }
+    if (step.state.name === "ended" && before?.name === "requesting") this.#renounce(before.offer);
     if (step.state.name === "ended") this.#end(step.state.reason, false);
     else this.#schedule();
   }

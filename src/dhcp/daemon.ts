@@ -170,11 +170,17 @@ export class DhcpDaemon {
   async #acquire(pending: PendingRecord, signal: AbortSignal): Promise<LeaseRecord> {
     const settings = settingsOf(this.#settings, pending);
     const log = this.#logOf(pending);
+    signal.throwIfAborted();
     log.info("asking for a lease");
     let client: DhcpClient | undefined;
     try {
       const lease = await new Promise<Lease>((resolve, reject) => {
-        signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+        const giveUp = () => {
+          // At once: the link may go as soon as the caller hears of it.
+          client?.giveUp();
+          reject(signal.reason);
+        };
+        signal.addEventListener("abort", giveUp, { once: true });
         client = new DhcpClient(settings, {
           ...this.#world,
           log,

@@ -12,12 +12,16 @@ import {
   u32Option,
 } from "./options.ts";
 
-/** What a server granted. Times are milliseconds of the clock; an endless lease has infinite ones. */
-export interface Lease {
-  address: Prefix;
+/** Where a server is. */
+export interface ServerAddress {
   server: Ip;
-  /** From where the grant came on layer 2: the server itself or the relay. Six bytes. */
+  /** From where its message came on layer 2: the server itself or the relay. Six bytes. */
   serverMac: Uint8Array;
+}
+
+/** What a server granted. Times are milliseconds of the clock; an endless lease has infinite ones. */
+export interface Lease extends ServerAddress {
+  address: Prefix;
   gateway: Ip | undefined;
   routes: readonly ResultRoute[];
   dns: Dns;

@@ -1,5 +1,5 @@
 import type { Ip } from "../lib/ip.ts";
-import { isAssignable, type Lease, leaseOf, unlessMalformed } from "./lease.ts";
+import { isAssignable, type Lease, leaseOf, type ServerAddress, unlessMalformed } from "./lease.ts";
 import {
   BOOTREPLY,
   BOOTREQUEST,
@@ -47,20 +47,25 @@ interface Lost {
   lost?: Lease;
 }
 
+/** An address that a server offers or has given, and where the server is. */
+export interface Offer extends ServerAddress {
+  ip: Ip;
+}
+
 /** The states of RFC 2131 section 4.4 (figure 5), as far as they last. */
 export type State =
   | ({ name: "selecting"; heard: string } & Asking & Lost)
-  | ({ name: "requesting"; heard: string; offer: { ip: Ip; server: Ip }; until: number } & Asking & Lost)
+  | ({ name: "requesting"; heard: string; offer: Offer; until: number } & Asking & Lost)
   | { name: "bound"; lease: Lease }
   | ({ name: "renewing"; lease: Lease } & Asking)
   | ({ name: "rebinding"; lease: Lease } & Asking)
   | { name: "ended"; reason: string };
 
-/** Where a message goes: to all on the link, or to the server that gave the lease. */
+/** Where a message goes: to all on the link, or to one server. */
 export interface Sending {
   message: Message;
-  /** The lease whose server is the only one to get it. */
-  unicast?: Lease;
+  /** The server that is the only one to get it. */
+  unicast?: ServerAddress;
 }
 
 /** What comes of an event. */
@@ -144,15 +149,15 @@ function extend(settings: ClientSettings, state: Extending, moment: Moment): Ste
 }
 
 /** The message that gives a lease back (RFC 2131 section 4.4.6). */
-export function releaseOf(settings: ClientSettings, lease: Lease, moment: Moment): Sending {
+export function releaseOf(settings: ClientSettings, offer: Offer, moment: Moment): Sending {
   const asking = { xid: newXid(moment), began: moment.now };
   const options = new Map<number, Uint8Array>([
     [optionCode.messageType, Uint8Array.of(messageType.release)],
     [optionCode.clientIdentifier, clientIdOf(settings)],
-    [optionCode.serverIdentifier, lease.server.bytes],
+    [optionCode.serverIdentifier, offer.server.bytes],
   ]);
-  const message = { ...emptyMessage(settings, asking, moment, lease.address.ip), broadcast: false, options };
-  return { message, unicast: lease };
+  const message = { ...emptyMessage(settings, asking, moment, offer.ip), broadcast: false, options };
+  return { message, unicast: offer };
 }
 
 function clientIdOf({ clientId, provided }: ClientSettings): Uint8Array {
@@ -286,7 +291,7 @@ export function onMessage(settings: ClientSettings, state: State, received: Rece
     const type = byteOption(message.options, optionCode.messageType);
     switch (state.name) {
       case "selecting":
-        return type === messageType.offer ? onOffer(settings, state, message, moment) : { state };
+        return type === messageType.offer ? onOffer(settings, state, received, moment) : { state };
       case "requesting":
         return onAnswer(settings, state, type, received, moment);
       case "renewing":
@@ -305,7 +310,12 @@ function serverOf(message: Message): Ip | undefined {
   return ipsOption(message.options, optionCode.serverIdentifier)?.[0];
 }
 
-function onOffer(settings: ClientSettings, state: Selecting, message: Message, moment: Moment): Step {
+function onOffer(
+  settings: ClientSettings,
+  state: Selecting,
+  { message, from }: Received,
+  moment: Moment,
+): Step {
   const server = serverOf(message);
   if (server === undefined) throw new MalformedDhcp("an offer does not say which server it is from");
   const ip = message.yiaddr;
@@ -317,7 +327,13 @@ function onOffer(settings: ClientSettings, state: Selecting, message: Message, m
   }
   const until = moment.now + settings.timeout;
   const { name: _, ...rest } = state;
-  const requesting = { ...rest, name: "requesting", offer: { ip, server }, until, sent: 0 } as const;
+  const requesting = {
+    ...rest,
+    name: "requesting",
+    offer: { ip, server, serverMac: from },
+    until,
+    sent: 0,
+  } as const;
   return { ...request(settings, requesting, moment), reason: `${server} offers ${ip}` };
 }
 

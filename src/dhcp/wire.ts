@@ -3,7 +3,7 @@ import { parseMac } from "../lib/mac.ts";
 import * as ffi from "../linux/ffi.ts";
 import { inNetns, type NetnsRef } from "../linux/netns.ts";
 import { Rtnl } from "../linux/route/rtnl.ts";
-import type { Lease } from "./lease.ts";
+import type { ServerAddress } from "./lease.ts";
 import type { Received, Sending } from "./machine.ts";
 import { decodeMessage, encodeMessage, MalformedDhcp } from "./message.ts";
 import { clientFilter, decodeFrames, ETH_P_IP, encodeFrame } from "./packet.ts";
@@ -130,7 +130,7 @@ class PacketWire implements Wire {
   }
 }
 
-function serverOf({ server, serverMac }: Lease) {
+function serverOf({ server, serverMac }: ServerAddress) {
   return { mac: serverMac, ip: server };
 }
 

@@ -132,6 +132,42 @@ describe("The daemon", () => {
   );
 
   kernelTest(
+    "gives back what it asked for when DEL comes, or when the plugin is killed, before the answer",
+    async () => {
+      using scene = new DhcpScene();
+      const daemon = await scene.daemon();
+      scene.bridge();
+      using server = await serve(scene, (message) =>
+        typeOf(message) === messageType.discover ? [reply(message, "offer", "10.99.0.50", own)] : [],
+      );
+      const heard = (type: number) => server.heard.filter((message) => typeOf(message) === type);
+      const asked = (clients: number) => () =>
+        new Set(heard(messageType.request).map(({ chaddr }) => chaddr.toHex())).size === clients;
+      const released = (count: number) => () => heard(messageType.release).length === count;
+      const [first, second] = [scene.host.container(), scene.host.container()];
+      const child = scene.host.start("ADD", first, scene.bridged());
+      await until(asked(1), () => `a request in: ${daemon.log}`);
+      child.kill("SIGKILL");
+      await child.exited;
+      await until(released(1), () => `a release in: ${daemon.log}`);
+      const { node } = scene.host;
+      join(second, "eth0", node, "veth0");
+      node.kernel.rtnl.links.set("veth0", { master: "br0", up: true });
+      const waiting = [1, 2].map(() => scene.ask("ADD", second, "eth0").catch((error) => error.message));
+      await until(asked(2), () => `another request in: ${daemon.log}`);
+      await scene.ask("DEL", second, "eth0");
+      expect(await Promise.all(waiting)).toEqual(["DEL came for it", "DEL came for it"]);
+      await until(released(2), () => `another release in: ${daemon.log}`);
+      for (const { ciaddr, options } of heard(messageType.release)) {
+        expect(String(ciaddr)).toBe("10.99.0.50");
+        expect(options.get(optionCode.serverIdentifier)).toEqual(address);
+      }
+      expect(readdirSync(scene.stateDir)).toEqual(["lock"]);
+    },
+    patience,
+  );
+
+  kernelTest(
     "notices that a container went without DEL, and that a lease cannot be read",
     async () => {
       using scene = new DhcpScene();
