@@ -256,6 +256,15 @@ export class DhcpDaemon {
     }
   }
 
+  /** A file that stays is no reason to keep the lease, and the daemon after this one may be rid of it. */
+  #remove(record: LeaseRecord): void {
+    try {
+      this.#world.store.remove(record);
+    } catch (error) {
+      this.#logOf(record).error("cannot remove the lease's file", { cause: explain(error) });
+    }
+  }
+
   /** The address is not the container's any more (RFC 2131 section 4.4.5): nothing may be sent from it. */
   #lose(held: Held, reason: string): void {
     const { record } = held;
@@ -277,7 +286,7 @@ export class DhcpDaemon {
   #forget(record: LeaseRecord, why: string): void {
     this.#held.get(keyOf(record))?.client.stop();
     this.#held.delete(keyOf(record));
-    this.#world.store.remove(record);
+    this.#remove(record);
     this.#logOf(record).warn(`stops keeping a lease: ${why}`, this.#fieldsOf(record));
   }
 
@@ -299,7 +308,7 @@ export class DhcpDaemon {
         cause: explain(error),
       });
     }
-    this.#world.store.remove(record);
+    this.#remove(record);
   }
 
   #check(request: DhcpRequest): void {
@@ -330,10 +339,10 @@ export class DhcpDaemon {
 
   #sweepLater(): void {
     this.#cancelSweep = this.#world.clock.after(sweepPause, () => {
+      this.#sweepLater();
       for (const { record } of [...this.#held.values()]) {
         if (!isThere(record)) this.#forget(record, "its container went without DEL");
       }
-      this.#sweepLater();
     });
   }
 
