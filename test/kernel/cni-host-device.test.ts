@@ -5,7 +5,15 @@
  *     outside 198.51.100.2, fd51::2 -- far0 (outside) -- card0 (host; moved into containers)
  */
 import { describe, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join as path } from "node:path";
 import type { JsonObject } from "../../src/cni/fields.ts";
 import type { Link } from "../../src/linux/route/link.ts";
@@ -47,6 +55,13 @@ class DeviceHost extends CniHost {
 
   card(name = "card0"): Link | undefined {
     return this.node.kernel.rtnl.links.find(name);
+  }
+
+  /** Another device, and a network of its own that has it. */
+  another(more: JsonObject = {}): JsonObject {
+    join(this.node, "card1", this.outside, "far1");
+    this.node.kernel.rtnl.links.set("card1", { up: true, mac: "02:00:00:00:00:c1" });
+    return this.device({ name: "other", device: "", ...more });
   }
 
   /** Whose devices are remembered. */
@@ -155,6 +170,68 @@ test("DEL leaves another network's interface of the same name alone", async () =
   await host.succeed("DEL", container, host.device());
   expect(container.kernel.rtnl.links.get("eth0").alias).toBe("mine");
   expect(host.card()).toMatchObject({ up: true });
+});
+
+const refused: [string, JsonObject][] = [
+  ["another device by its address", { hwaddr: "02:00:00:00:00:c1" }],
+  ["that device by its address", { hwaddr: "02:00:00:00:00:c0" }],
+  ["that device by its name", { device: "card0" }],
+  ["no device", {}],
+];
+test.each(refused)(
+  "DEL after a refused ADD leaves the device alone that another network has there: %s",
+  async (_, more) => {
+    using host = new DeviceHost();
+    const container = host.container();
+    await host.succeed("ADD", container, host.device(), { ifname: "net1" });
+    const other = host.another(more);
+    expect((await host.call("ADD", container, other, { ifname: "net1" })).status).toBe(1);
+    await host.succeed("DEL", container, other, { ifname: "net1" });
+    expect(container.kernel.rtnl.links.get("net1")).toMatchObject({ alias: "card0", up: true });
+    expect(namesIn(host.node)).toEqual(["card1", "eth0", "lo"]);
+    await host.succeed("DEL", container, host.device(), { ifname: "net1" });
+    expect(host.card()).toMatchObject({ up: true });
+  },
+);
+
+test("DEL without a record brings home the device that is selected, and no other", async () => {
+  using host = new DeviceHost();
+  const container = host.container();
+  await host.succeed("ADD", container, host.device());
+  rmSync(host.records, { recursive: true });
+  const another = host.another({ hwaddr: "02:00:00:00:00:c1" });
+  await host.succeed("DEL", container, another);
+  expect(namesIn(container)).toEqual(["eth0", "lo"]);
+  await host.succeed("DEL", container, { ...another, hwaddr: "02:00:00:00:00:c0" });
+  expect(host.card()).toMatchObject({ mac: "02:00:00:00:00:c0" });
+  expect(namesIn(container)).toEqual(["lo"]);
+});
+
+test("DEL for a device with a driver in userspace moves nothing", async () => {
+  using host = new DeviceHost();
+  const container = host.container();
+  await host.succeed("ADD", container, host.device(), { ifname: "net1" });
+  // A sysfs of the plugin's own, with such a device.
+  const sysfs = path(host.dir, "sys");
+  const device = path(sysfs, "bus/pci/devices/0000:03:10.1");
+  mkdirSync(device, { recursive: true });
+  symlinkSync("../../drivers/vfio-pci", path(device, "driver"));
+  const plugins = path(host.dir, "plugins");
+  mkdirSync(plugins);
+  const script = `mount --bind ${sysfs} /sys && exec ${ownPlugins}/host-device`;
+  writeFileSync(path(plugins, "host-device"), `#!/bin/sh\nexec unshare -m sh -c '${script}'\n`, {
+    mode: 0o755,
+  });
+  // A server would look into its own.
+  const call = { ifname: "net1", plugins, env: { WEFT_CNI_SERVED: "1" } };
+  const dataDir = path(host.dir, "elsewhere");
+  for (const more of [{ device: "" }, { dataDir }]) {
+    const config = host.device({ name: "dpdk", pciBusID: "0000:03:10.1", ...more });
+    const { json } = await host.succeed("ADD", container, config, call);
+    expect(json.interfaces).toMatchObject([{ name: "net1", pciID: "0000:03:10.1" }]);
+    await host.succeed("DEL", container, config, call);
+    expect(namesIn(container)).toEqual(["lo", "net1"]);
+  }
 });
 
 const clashes: [string, { inContainer?: string; ifname: string }][] = [
@@ -304,6 +381,28 @@ describe("where the namespace is gone", () => {
         expect(namesIn(host.node)).toEqual(["card0", "eth0", "lo"]);
       });
     }
+  }
+
+  for (const name of ["net1", "dev7"]) {
+    test(`a device that came back as ${name} has its old name also where the next container gets it before DEL`, async () => {
+      using host = new DeviceHost();
+      const [blue, green] = [host.container(), host.container()];
+      host.node.kernel.rtnl.links.set("card0", { mtu: 1400, alias: "to the lab" });
+      await host.succeed("ADD", blue, host.device(), { ifname: "net1" });
+      const moved = { netns: { name: host.node.name }, name, mtu: 1300 };
+      blue.kernel.rtnl.links.set("net1", moved);
+      blue.close();
+      const next = host.device({ name: "other", device: "", hwaddr: "02:00:00:00:00:c0" });
+      await host.succeed("ADD", green, next);
+      expect(green.kernel.rtnl.links.get("eth0")).toMatchObject({ alias: "card0", mtu: 1400, up: true });
+      const late = { ifname: "net1", containerId: blue.name, netns: `/run/netns/${blue.name}` };
+      await host.succeed("DEL", undefined, host.device(), late);
+      expect(namesIn(green)).toEqual(["eth0", "lo"]);
+      await host.succeed("DEL", green, next);
+      expect(host.card()).toMatchObject({ alias: "to the lab", mtu: 1400, up: true });
+      expect(namesIn(host.node)).toEqual(["card0", "eth0", "lo"]);
+      expect(host.remembered()).toEqual([]);
+    });
   }
 
   test("a link of the host with such an alias is left alone where it cannot be the device", async () => {

@@ -114,6 +114,7 @@ const attributes = schema({
   altNames: [52 /* IFLA_PROP_LIST */, list(53 /* IFLA_ALT_IFNAME */, text)],
   altName: [53 /* IFLA_ALT_IFNAME */, text],
   permanentMac: [54 /* IFLA_PERM_ADDRESS */, mac],
+  busDevice: [56 /* IFLA_PARENT_DEV_NAME */, text],
   groMaxSize: [58 /* IFLA_GRO_MAX_SIZE */, u32],
 });
 

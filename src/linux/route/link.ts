@@ -47,6 +47,8 @@ export interface Link extends Partial<LinkKinds> {
   mac?: string;
   broadcast?: string;
   permanentMac?: string;
+  /** The device on a bus whose link it is, such as `0000:3d:00.1` or `virtio2`; absent before Linux 5.14. */
+  busDevice?: string;
   /** Index of the bridge, VRF or bond that it belongs to. */
   master?: number;
   /** IFLA_LINK: index of the link below (VLAN, MACVLAN) or of the other end (veth). */

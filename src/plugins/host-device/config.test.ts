@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Fields, type JsonObject } from "../../cni/fields.ts";
 import { FakeMachine } from "../../linux/fake/index.ts";
-import { describeSelector, findDevice, parseDataDir, parseHostDevice } from "./config.ts";
+import type { Link } from "../../linux/route/link.ts";
+import { describeSelector, findDevice, isSelected, parseDataDir, parseHostDevice } from "./config.ts";
 
 const sysfs = mkdtempSync(join(tmpdir(), "weft-t-sysfs-"));
 afterAll(() => rmSync(sysfs, { recursive: true }));
@@ -86,6 +87,36 @@ test("prefers hardware to what was made on it with its address", () => {
   kernel.rtnl.links.add({ kind: "dummy", name: "d0", mac: mac ?? "" });
   const selector = { by: "hwaddr" as const, mac: mac ?? "" };
   expect(findDevice(kernel.rtnl, selector, sysfs)?.name).toBe("lo");
+});
+
+const moved: [string, JsonObject, Partial<Link>, boolean][] = [
+  ["device", { device: "eth9" }, { alias: "eth9" }, true],
+  ["another device", { device: "eth9" }, { alias: "eth8" }, false],
+  ["hwaddr", { hwaddr: "02:00:00:00:00:09" }, { mac: "02:00:00:00:00:09" }, true],
+  [
+    "hwaddr, which the container changed",
+    { hwaddr: "02:00:00:00:00:09" },
+    { permanentMac: "02:00:00:00:00:09" },
+    true,
+  ],
+  ["another hwaddr", { hwaddr: "02:00:00:00:00:07" }, {}, false],
+  ["pciBusID", { pciBusID: "0000:03:00.0" }, { busDevice: "0000:03:00.0" }, true],
+  ["another pciBusID", { pciBusID: "0000:03:00.0" }, { busDevice: "0000:06:00.0" }, false],
+  ["pciBusID of what is on no bus", { pciBusID: "0000:03:00.0" }, {}, false],
+  ["pciBusID of virtio", { pciBusID: "0000:04:00.0" }, { busDevice: "virtio2" }, true],
+  ["pciBusID of another virtio", { pciBusID: "0000:04:00.0" }, { busDevice: "virtio3" }, false],
+  ["kernelpath", { kernelpath: "/sys/devices/pci0/0000:03:00.0" }, { busDevice: "0000:03:00.0" }, true],
+  [
+    "deviceID of an auxiliary device",
+    { runtimeConfig: { deviceID: "mlx5_core.sf.2" } },
+    { busDevice: "mlx5_core.sf.2" },
+    true,
+  ],
+];
+test.each(moved)("knows a link in a container by %s", (_, config, properties, isIt) => {
+  const { selector } = parse(config);
+  const link = { ...rtnl.links.get("eth8"), name: "net1", ...properties };
+  expect(selector && isSelected(link, selector, sysfs)).toBe(isIt);
 });
 
 const drivers: [string, boolean][] = [

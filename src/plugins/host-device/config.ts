@@ -146,19 +146,35 @@ export function findDevice(rtnl: Rtnl, selector: Selector, sysfs = defaultSysfs)
       const same = rtnl.links.list().filter(({ mac }) => mac === selector.mac);
       return same.find(({ kind }) => kind === undefined) ?? same[0];
     }
-    case "kernelpath":
-      return linkBelow(rtnl, `${sysfs}${selector.path.slice("/sys".length)}`);
-    case "pciBusID":
-      return linkBelow(rtnl, `${sysfs}/bus/pci/devices/${selector.id}`);
-    case "auxiliary":
-      return linkBelow(rtnl, `${sysfs}/bus/auxiliary/devices/${selector.id}`);
+    default:
+      return linkBelow(rtnl, foldersOf(selector, sysfs));
   }
 }
 
-/** The link of a device; that of virtio belongs to a device below. */
-function linkBelow(rtnl: Rtnl, device: string): Link | undefined {
+/** True for the link of the device that a property names, in whichever namespace and under whatever name it is there. */
+export function isSelected(link: Link, selector: Selector, sysfs = defaultSysfs): boolean {
+  switch (selector.by) {
+    case "device":
+      return link.alias === selector.name;
+    case "hwaddr":
+      return link.mac === selector.mac || link.permanentMac === selector.mac;
+    default:
+      return foldersOf(selector, sysfs).some((folder) => basename(folder) === link.busDevice);
+  }
+}
+
+/** Where sysfs may have the link of a device; that of virtio belongs to a device below. */
+function foldersOf(selector: Exclude<Selector, { by: "device" | "hwaddr" }>, sysfs: string): string[] {
+  const device =
+    selector.by === "kernelpath"
+      ? `${sysfs}${selector.path.slice("/sys".length)}`
+      : `${sysfs}/bus/${selector.by === "pciBusID" ? "pci" : "auxiliary"}/devices/${selector.id}`;
   const virtio = names(device).filter((name) => name.startsWith("virtio"));
-  for (const folder of [device, ...virtio.map((name) => `${device}/${name}`)]) {
+  return [device, ...virtio.map((name) => `${device}/${name}`)];
+}
+
+function linkBelow(rtnl: Rtnl, folders: readonly string[]): Link | undefined {
+  for (const folder of folders) {
     for (const name of names(`${folder}/net`)) {
       const link = rtnl.links.find(name);
       if (link !== undefined) return link;

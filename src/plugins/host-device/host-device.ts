@@ -1,7 +1,8 @@
 import { CniError, cniErrorCode } from "../../cni/errors.ts";
 import type { AttachmentKey, GcRequest, Plugin, PluginRequest } from "../../cni/plugin.ts";
 import { emptyResult, formatResult, isDnsEmpty, type Result } from "../../cni/result.ts";
-import { quote } from "../../lib/errors.ts";
+import { InvalidInput, quote } from "../../lib/errors.ts";
+import { status } from "../../linux/lean/files.ts";
 import type { Link } from "../../linux/route/link.ts";
 import { Rtnl } from "../../linux/route/rtnl.ts";
 import { bringUp, bringUpWith } from "../shared/bring-up.ts";
@@ -9,7 +10,7 @@ import { describedInterface, requireLink, requirePrevResult } from "../shared/ch
 import { delegateCheck, delegateDel, delegateGc, delegateStatus } from "../shared/delegate.ts";
 import { checkInterface } from "../shared/interface-check.ts";
 import { addIpam } from "../shared/ipam.ts";
-import { openNetns } from "../shared/netns.ts";
+import { openNetns, tryOpenNetns } from "../shared/netns.ts";
 import { type Undo, withUndo } from "../shared/undo.ts";
 import {
   describeSelector,
@@ -18,10 +19,11 @@ import {
   hostDeviceKeys,
   parseDataDir,
   parseHostDevice,
+  type Selector,
 } from "./config.ts";
 import { bringHome, moveIn } from "./move.ts";
 import { addHostAddresses, addHostRoutes, applyHostNetwork, readHostNetwork } from "./network.ts";
-import { DeviceRecords, recordOf } from "./records.ts";
+import { allRecords, DeviceRecords, isSame, recordOf } from "./records.ts";
 
 /** Moves a device of the host into the container, and back. */
 export const hostDevice: Plugin = {
@@ -126,12 +128,14 @@ async function addDevice(request: PluginRequest, config: HostDeviceConfig, undo:
   using netns = openNetns(path);
   using host = new Rtnl();
   using container = new Rtnl({ netns: { fd: netns.fd } });
-  const device = requireDevice(host, config, request);
+  const found = requireDevice(host, config, request);
   if (container.links.find(ifname) !== undefined) {
     throw new CniError(cniErrorCode.internal, `container interface name (${quote(ifname)}) already exists`, {
       remedy: "Call DEL for the container first, or choose another CNI_IFNAME",
     });
   }
+  await settle(request, found);
+  const device = host.links.find(found.index) ?? requireDevice(host, config, request);
   const network = config.useInterfaceNetwork ? readHostNetwork(host, device) : undefined;
   const master = device.master === undefined ? undefined : host.links.find(device.master)?.name;
   undo.push(() => giveBack(request, request.invocation, path));
@@ -174,17 +178,61 @@ function requireDevice(host: Rtnl, { selector }: HostDeviceConfig, { config }: P
   );
 }
 
+/**
+ * Gives a device of the host its old name and state where containers that are gone had it and their DEL has not come: it
+ * would come too late, when what the kernel called the device is remembered as its name.
+ */
+async function settle({ config, warn }: PluginRequest, device: Link): Promise<void> {
+  for (const { records, key, record } of allRecords(parseDataDir(config.fields))) {
+    if (!isSame(device, record) || isThere(record.netns)) continue;
+    await bringHome({
+      ifname: key.ifname,
+      netns: "",
+      record,
+      selector: undefined,
+      isOthers: () => false,
+      warn,
+    });
+    records.remove(key);
+  }
+}
+
+function isThere(path: string): boolean {
+  using netns = tryOpenNetns(path);
+  return netns !== undefined;
+}
+
+function isSameNetns(path: string, other: string): boolean {
+  return path === other || (isThere(path) && status(path)?.identity === status(other)?.identity);
+}
+
 /** Brings the device of an attachment back to the host and forgets it. */
 async function giveBack(request: PluginRequest, key: AttachmentKey, netns: string): Promise<void> {
   const records = recordsOf(request);
   const record = records.read(key);
-  const device = request.config.fields.get("device");
+  const path = netns === "" ? (record?.netns ?? "") : netns;
+  const isOthers = (link: Link) =>
+    allRecords(parseDataDir(request.config.fields)).some(
+      (other) => isSame(link, other.record) && isSameNetns(other.record.netns, path),
+    );
   await bringHome({
     ifname: key.ifname,
-    netns: netns === "" ? (record?.netns ?? "") : netns,
+    netns: path,
     record,
-    name: typeof device === "string" && device !== "" ? device : undefined,
+    selector: record === undefined ? selectorOf(request) : undefined,
+    isOthers,
     warn: request.warn,
   });
   records.remove(key);
+}
+
+/** What an ADD with this configuration would have moved; undefined where it would have been refused or moved nothing. */
+function selectorOf({ config: { fields } }: PluginRequest): Selector | undefined {
+  try {
+    const { selector, isUserspace } = parseHostDevice(fields);
+    return isUserspace ? undefined : selector;
+  } catch (error) {
+    if (!(error instanceof InvalidInput)) throw error;
+    return undefined;
+  }
 }

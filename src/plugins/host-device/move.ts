@@ -5,7 +5,8 @@ import type { Link, LinkSettings } from "../../linux/route/link.ts";
 import { Rtnl } from "../../linux/route/rtnl.ts";
 import { type OpenNetns, tryOpenNetns } from "../shared/netns.ts";
 import { waitFor } from "../shared/wait.ts";
-import type { DeviceRecord } from "./records.ts";
+import { isSelected, type Selector } from "./config.ts";
+import { type DeviceRecord, isSame } from "./records.ts";
 
 /*
  * A device keeps its name on the host as its alias while a container has it, as the reference does it. One request of the
@@ -54,8 +55,10 @@ export interface Lent {
   netns: string;
   /** Undefined where nobody remembers what the device was like: another plugin moved it, or the records are lost. */
   record: DeviceRecord | undefined;
-  /** The device's name on the host by the configuration. */
-  name: string | undefined;
+  /** By what the device is known where there is no record; undefined where nothing can have been moved. */
+  selector: Selector | undefined;
+  /** True for a link in the container that another attachment has. */
+  isOthers: (link: Link) => boolean;
   warn: (message: string) => void;
 }
 
@@ -85,23 +88,21 @@ export async function bringHome(lent: Lent): Promise<void> {
 }
 
 /** The container may have renamed it, or given it another alias. */
-function findInContainer(container: Rtnl, { ifname, record, name }: Lent): Link | undefined {
+function findInContainer(container: Rtnl, lent: Lent): Link | undefined {
+  const { ifname, record, selector, isOthers } = lent;
   if (record !== undefined) return container.links.list().find((link) => isSame(link, record));
   const link = container.links.find(ifname);
-  const alias = link?.alias ?? "";
-  return alias !== "" && (name === undefined || name === alias) ? link : undefined;
-}
-
-function isSame(link: Link, { name, kind, permanentMac }: DeviceRecord): boolean {
-  if (link.kind !== kind) return false;
-  return link.alias === name || (permanentMac !== undefined && link.permanentMac === permanentMac);
+  // An ADD that was refused because of another attachment's interface has no record either.
+  if (link === undefined || selector === undefined || (link.alias ?? "") === "") return undefined;
+  return isSelected(link, selector) && !isOthers(link) ? link : undefined;
 }
 
 /** A device that the kernel gave back: it has still the container's name, or one of the kernel's own. */
-function findOnHost(host: Rtnl, { ifname, record, name }: Lent): Link | undefined {
+function findOnHost(host: Rtnl, { ifname, record, selector }: Lent): Link | undefined {
   const links = host.links.list();
   if (record !== undefined) return links.find((link) => isSame(link, record));
-  if (name === undefined) return undefined;
+  if (selector?.by !== "device") return undefined;
+  const { name } = selector;
   return links.find(
     (link) =>
       link.alias === name && link.name !== name && (link.name === ifname || /^dev\d+$/.test(link.name)),

@@ -36,6 +36,12 @@ export function recordOf(device: Link, netns: string, master: string | undefined
   };
 }
 
+/** True for the device of a record: it has kept its alias or, where somebody changed that, its permanent address. */
+export function isSame(link: Link, { name, kind, permanentMac }: DeviceRecord): boolean {
+  if (link.kind !== kind) return false;
+  return link.alias === name || (permanentMac !== undefined && link.permanentMac === permanentMac);
+}
+
 /** Neither part can have it in it. */
 const separator = ":";
 
@@ -83,16 +89,37 @@ export class DeviceRecords {
 
   /** Whose devices are remembered. */
   list(): AttachmentKey[] {
-    let names: string[];
-    try {
-      names = readdirSync(this.#dir);
-    } catch {
-      return [];
-    }
-    return names.map((name) => {
+    return namesIn(this.#dir).map((name) => {
       const [containerId = "", ifname = ""] = name.split(separator);
       return { containerId, ifname };
     });
+  }
+}
+
+/** A record, and where it is kept. */
+export interface KeptRecord {
+  records: DeviceRecords;
+  key: AttachmentKey;
+  record: DeviceRecord;
+}
+
+/** What is remembered for all networks with this folder. */
+export function allRecords(dataDir: string): KeptRecord[] {
+  return namesIn(dataDir).flatMap((network) => {
+    const records = new DeviceRecords(dataDir, network);
+    return records.list().flatMap((key) => {
+      const record = records.read(key);
+      return record === undefined ? [] : [{ records, key, record }];
+    });
+  });
+}
+
+/** None where there is no such folder. */
+function namesIn(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch {
+    return [];
   }
 }
 
