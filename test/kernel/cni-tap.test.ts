@@ -1,10 +1,12 @@
 /** The tap plugin: a link in the container that a program, here the test itself, attaches to as a virtual machine would. */
 import { expect, test } from "bun:test";
-import { existsSync, read } from "node:fs";
+import { existsSync, mkdirSync, read, writeFileSync } from "node:fs";
+import { join as path } from "node:path";
 import { promisify } from "node:util";
 import type { JsonObject } from "../../src/cni/fields.ts";
 import * as ffi from "../../src/linux/ffi.ts";
 import { openTun } from "../../src/linux/tun.ts";
+import { waitFor } from "../../src/plugins/shared/wait.ts";
 import { CniHost, ownPlugins } from "./cni-fixture.ts";
 import type { Namespace } from "./services-fixture.ts";
 
@@ -193,6 +195,63 @@ test("a process that was started with the context makes the link itself", async 
   const container = host.container();
   await host.succeed("ADD", container, tapConfig(context), { env: { WEFT_TAP_LABELLED: "1" } });
   expect(container.kernel.rtnl.links.get("eth0").kind).toBe("tun");
+});
+
+/** A call that starts a process with the context, on a kernel that seems to take any; CNI_PATH leads to a script. */
+function startLabelled(host: CniHost, container: Namespace, config: JsonObject, script: string) {
+  const [plugins, attribute] = [path(host.dir, "plugins"), path(host.dir, "exec")];
+  mkdirSync(plugins);
+  writeFileSync(attribute, "");
+  writeFileSync(path(plugins, "tap"), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  const caller = path(import.meta.dir, "cni-labelled.ts");
+  const mount = 'mount --bind "$0" /proc/$$/task/$$/attr/exec && exec "$@"';
+  return host.node.in(() =>
+    Bun.spawn(["unshare", "-m", "sh", "-c", mount, attribute, process.execPath, caller], {
+      stdin: new TextEncoder().encode(JSON.stringify(config)),
+      stdout: "pipe",
+      stderr: "inherit",
+      env: {
+        PATH: process.env.PATH,
+        CNI_COMMAND: "ADD",
+        CNI_CONTAINERID: container.name,
+        CNI_NETNS: `/run/netns/${container.name}`,
+        CNI_IFNAME: "eth0",
+        CNI_PATH: `${plugins}:${ownPlugins}`,
+      },
+    }),
+  );
+}
+
+test("what a process with the context had made when it was killed is taken back", async () => {
+  using host = new CniHost();
+  const container = host.container();
+  const made = path(host.dir, "made");
+  const script = `${ownPlugins}/tap >${made}.new && mv ${made}.new ${made} && exec sleep 600`;
+  const child = startLabelled(host, container, withIpam(host, context), script);
+  expect(await waitFor(30_000, () => existsSync(made) || child.exitCode !== null)).toBe(true);
+  expect(container.kernel.rtnl.links.get("eth0").kind).toBe("tun");
+  expect(Object.keys(host.leases())).toHaveLength(2);
+  child.kill("SIGTERM");
+  expect(await new Response(child.stdout).json()).toMatchObject({
+    code: 11,
+    msg: expect.stringContaining("was killed"),
+  });
+  expect(container.kernel.rtnl.links.find("eth0")).toBeUndefined();
+  expect(host.leases()).toEqual({});
+});
+
+test("no process with the context is started for an interface that is there already", async () => {
+  using host = new CniHost();
+  const container = host.container();
+  const { links } = container.kernel.rtnl;
+  await host.succeed("ADD", container, withIpam(host));
+  const child = startLabelled(host, container, withIpam(host, context), "exec sleep 600");
+  expect(await new Response(child.stdout).json()).toMatchObject({
+    code: 999,
+    msg: 'container interface name ("eth0") already exists',
+  });
+  expect(links.get("eth0").kind).toBe("tun");
+  expect(Object.keys(host.leases())).toHaveLength(2);
 });
 
 test("an interface that is there already is refused, and stays, also at DEL", async () => {

@@ -1,4 +1,4 @@
-import { CniError, cniErrorCode } from "../../cni/errors.ts";
+import { CniError, cniErrorCode, hasCniCode } from "../../cni/errors.ts";
 import { execPlugin, requirePlugin, rubbishError } from "../../cni/exec.ts";
 import { parseJsonObject } from "../../cni/netconf.ts";
 import type { PluginRequest } from "../../cni/plugin.ts";
@@ -27,8 +27,8 @@ export function selinuxContextOf({ config: { fields }, env }: PluginRequest): st
 }
 
 /**
- * Does an ADD in another process with a context; `takeBack` undoes it. Throws a {@link CniError} where the kernel does not
- * take the context.
+ * Does an ADD in another process with a context; `takeBack` undoes it, also what that process had done when it was killed.
+ * Throws a {@link CniError} where the kernel does not take the context.
  */
 export async function addLabelled(
   request: PluginRequest,
@@ -57,7 +57,14 @@ export async function addLabelled(
     } finally {
       writeExisting(execAttribute, "\0");
     }
-    const output = await running;
+    let output: string;
+    try {
+      output = await running;
+    } catch (error) {
+      // Where it failed by itself it has taken back its steps; where it was killed it could not.
+      if (hasCniCode(error, cniErrorCode.tryAgainLater)) undo.push(takeBack);
+      throw error;
+    }
     undo.push(takeBack);
     try {
       return parseResult(parseJsonObject(output, "result"), config.cniVersion);

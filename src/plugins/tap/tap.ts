@@ -46,8 +46,11 @@ export const tap: Plugin = {
   async add(request: PluginRequest): Promise<Result> {
     const config = parseTap(request);
     const context = selinuxContextOf(request);
-    if (context !== undefined) return await addLabelled(request, context, () => detach(request));
     using netns = openNetns(request.invocation.netns);
+    if (context !== undefined) {
+      requireFree(netns, request.invocation.ifname);
+      return await addLabelled(request, context, () => detach(request));
+    }
     return await withUndo(request, (undo) => attach(request, config, netns, undo));
   },
 
@@ -138,14 +141,22 @@ function createTap(
   try {
     rtnl.links.add(link);
   } catch (error) {
-    if (isExists(error)) {
-      throw new CniError(cniErrorCode.internal, `container interface name (${quote(name)}) already exists`, {
-        remedy: "Call DEL for the container first, or choose another CNI_IFNAME",
-        cause: error,
-      });
-    }
+    if (isExists(error)) throw nameTaken(name, error);
     throw isNotFound(error) && !exists(device) ? noDevice(cniErrorCode.internal) : error;
   }
+}
+
+/** Whatever is there later under the name is this ADD's own, then, and may be taken back. */
+function requireFree(netns: OpenNetns, name: string): void {
+  using rtnl = new Rtnl({ netns: { fd: netns.fd } });
+  if (rtnl.links.find(name) !== undefined) throw nameTaken(name);
+}
+
+function nameTaken(name: string, cause?: unknown): CniError {
+  return new CniError(cniErrorCode.internal, `container interface name (${quote(name)}) already exists`, {
+    remedy: "Call DEL for the container first, or choose another CNI_IFNAME",
+    cause,
+  });
 }
 
 function requireBridge(rtnl: Rtnl, name: string): number {
