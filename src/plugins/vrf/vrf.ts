@@ -7,6 +7,7 @@ import { isExists } from "../../linux/errors.ts";
 import type { Link } from "../../linux/route/link.ts";
 import { Rtnl } from "../../linux/route/rtnl.ts";
 import { requireKind } from "../links/link.ts";
+import { aliasOf, attachmentOf, isAlias } from "../shared/attachment.ts";
 import { mismatch } from "../shared/check-link.ts";
 import { openNetns, tryOpenNetns } from "../shared/netns.ts";
 import { withUndo } from "../shared/undo.ts";
@@ -36,8 +37,9 @@ export const vrf: Plugin = {
     using rtnl = new Rtnl({ netns: { fd: netns.fd } });
     return await withUndo(request, async (undo) => {
       const link = requireFreeLink(rtnl, ifname);
-      const { vrf: master, created } = ensureVrf(rtnl, config);
-      if (created) undo.push(() => rtnl.links.delete(master.index));
+      const { vrf: master, created } = ensureVrf(rtnl, config, aliasOf(attachmentOf(request)));
+      // Another interface may have joined meanwhile.
+      if (created) undo.push(() => deleteUnused(rtnl, master));
       undo.push(() => rtnl.links.set(link.index, { master: null }));
       await joinVrf(rtnl, link, master);
       return result;
@@ -53,8 +55,10 @@ export const vrf: Plugin = {
     if (found?.kind !== "vrf") return;
     const link = rtnl.links.find(request.invocation.ifname);
     // In another's hands it is none of ours.
-    if (link?.master === found.index) rtnl.links.set(link.index, { master: null });
-    if (rtnl.links.list({ master: found.index }).length === 0) rtnl.links.delete(found.index);
+    const isMember = link?.master === found.index;
+    if (isMember) rtnl.links.set(link.index, { master: null });
+    // An empty one that the container's own programs made is theirs, whatever its name.
+    if (isMember || isAlias(found.alias ?? "")) deleteUnused(rtnl, found);
   },
 
   check(request: PluginRequest): void {
@@ -112,12 +116,18 @@ function requireFreeLink(rtnl: Rtnl, ifname: string): Link {
   });
 }
 
-function ensureVrf(rtnl: Rtnl, config: VrfConfig): { vrf: Link; created: boolean } {
+/** Deletes a VRF that has no interface. */
+function deleteUnused(rtnl: Rtnl, { index }: Link): void {
+  if (rtnl.links.list({ master: index }).length === 0) rtnl.links.delete(index);
+}
+
+/** The alias says that Weft made it. */
+function ensureVrf(rtnl: Rtnl, config: VrfConfig, alias: string): { vrf: Link; created: boolean } {
   const found = rtnl.links.find(config.name);
   if (found !== undefined) return { vrf: requireVrf(found, config), created: false };
   const table = config.table ?? freeTable(rtnl);
   try {
-    rtnl.links.add({ kind: "vrf", name: config.name, vrf: { table }, up: true });
+    rtnl.links.add({ kind: "vrf", name: config.name, vrf: { table }, up: true, alias });
   } catch (error) {
     // Another ADD was quicker.
     if (!isExists(error)) throw error;

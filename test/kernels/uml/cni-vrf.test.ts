@@ -120,6 +120,19 @@ test("a VRF stays until its last interface leaves", async () => {
   expect(rtnl.links.find("blue")).toBeUndefined();
 });
 
+test("a VRF that somebody else made stays when DEL takes nothing out of it", async () => {
+  using host = new CniHost();
+  const container = host.container();
+  const { rtnl } = container.kernel;
+  rtnl.links.add({ kind: "vrf", name: "blue", vrf: { table: 9 }, up: true });
+  await host.succeed("DEL", container, vrf);
+  expect(rtnl.links.find("blue")?.vrf?.table).toBe(9);
+  await attach(host, container, vrf);
+  // As the reference does: with the last interface that leaves.
+  await host.succeed("DEL", container, vrf);
+  expect(rtnl.links.find("blue")).toBeUndefined();
+});
+
 test("each VRF has a table of its own, which nobody else uses", async () => {
   using host = new CniHost();
   const container = host.container();
