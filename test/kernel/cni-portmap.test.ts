@@ -3,6 +3,7 @@ import { expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
 import type { JsonObject } from "../../src/cni/fields.ts";
 import { Prefix } from "../../src/lib/prefix.ts";
+import { LeanNft } from "../../src/linux/lean/nft.ts";
 import { type PortmapConfig, protocols } from "../../src/plugins/portmap/config.ts";
 import { takeOver } from "../../src/plugins/portmap/waiting.ts";
 import { type Answer, addressOf, CniHost } from "./cni-fixture.ts";
@@ -354,6 +355,30 @@ test("a port that is taken over leaves no descriptor open", async () => {
     expect(takeOver(config, [Prefix.parse("10.77.0.100/24")], "net/other/eth0")).toHaveLength(1);
     expect(openDescriptors()).toBe(before);
   });
+});
+
+test("what is found is changed only while nobody else changes anything", async () => {
+  using host = new CniHost();
+  await Mapped.make(host, "blue", [web]);
+  const set = "portmap4";
+  const key = Uint8Array.of(protocols.tcp, 0, 0, 0, 8080 >> 8, 8080 & 0xff, 0, 0);
+  const data = Uint8Array.of(10, 77, 0, 100, 0, 80, 0, 0);
+  using nft = host.node.in(() => new LeanNft("weft-cni"));
+  let attempts = 0;
+  const remove = (generation: number) => {
+    attempts++;
+    const owner = nft.find({ set, key })?.comment;
+    // Somebody takes the port between the look and the deed.
+    if (attempts === 1) nft.add([{ set, key, data, comment: "net/other/eth0" }], [{ set, key }]);
+    if (owner !== "net/other/eth0") nft.delete([{ set, key }], generation);
+  };
+  nft.atOneGeneration(remove);
+  expect(attempts).toBe(2);
+  expect(nft.find({ set, key })?.comment).toBe("net/other/eth0");
+  const generation = nft.generation();
+  nft.delete([{ set, key }], generation);
+  expect(() => nft.add([{ set, key, data, comment: "" }], [], generation)).toThrow("ERESTART");
+  expect(nft.find({ set, key })).toBeUndefined();
 });
 
 test("who takes a port says so, CHECK of the other tells who has it, and an ADD done once more takes it anew", async () => {

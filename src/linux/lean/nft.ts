@@ -1,4 +1,5 @@
-import { isNotFound } from "../errors.ts";
+import type { ErrnoName } from "../errno.ts";
+import { isErrno, isNotFound } from "../errors.ts";
 import { LeanSocket, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL } from "./socket.ts";
 
 const NETLINK_NETFILTER = 12;
@@ -10,6 +11,9 @@ const NFT_MSG_GETSET = 10;
 const NFT_MSG_NEWSETELEM = 12;
 const NFT_MSG_GETSETELEM = 13;
 const NFT_MSG_DELSETELEM = 14;
+const NFT_MSG_GETGEN = 16;
+const NFNL_BATCH_GENID = 1;
+const NFTA_GEN_ID = 1;
 /** Numbers of families of tables. */
 const families = { inet: 1, ip: 2, bridge: 7, ip6: 10 } as const;
 const NFPROTO_INET = families.inet;
@@ -36,6 +40,8 @@ const NF_DROP = 0;
 const COMMENT = 0;
 /** sizeof struct nlmsghdr and nfgenmsg. */
 const PAYLOAD = 20;
+/** How often a change is tried while others change the ruleset. */
+const tries = 20;
 
 /** A table by family and name. */
 export interface LeanTable {
@@ -97,17 +103,42 @@ export class LeanNft {
   }
 
   /** Runs `write` between the begin and the end of a transaction and sends it. `write` returns the last message. */
-  #transact(operation: string, subject: string, write: () => number): void {
+  #transact(operation: string, subject: string, generation: number | undefined, write: () => number): void {
     const socket = this.#socket;
     socket.clear();
     socket.begin(NFNL_MSG_BATCH_BEGIN, 0);
     this.#nfgenmsg(0, NFNL_SUBSYS_NFTABLES);
+    if (generation !== undefined) socket.attributeU32Be(NFNL_BATCH_GENID, generation);
     socket.finish();
     const last = write();
     socket.begin(NFNL_MSG_BATCH_END, 0);
     this.#nfgenmsg(0, NFNL_SUBSYS_NFTABLES);
     socket.finish();
     socket.exchange(last, operation, `${subject} in table inet ${this.#table}`);
+  }
+
+  /** The number of the ruleset's last change, in this network namespace: of any table, by anybody. */
+  generation(): number {
+    const socket = this.#socket;
+    const seq = this.#begin(NFT_MSG_GETGEN, 0);
+    socket.finish();
+    const end = socket.exchange(seq, "get generation", "of nftables");
+    const at = socket.find(NFTA_GEN_ID, PAYLOAD, end);
+    return at === undefined ? 0 : socket.view.getUint32(at, false);
+  }
+
+  /**
+   * Runs an action that looks for elements and then, by {@link add} or {@link delete} with the generation it is given,
+   * changes what it found: anew where somebody else changed something in between. Throws ERESTART where that never ends.
+   */
+  atOneGeneration<T>(action: (generation: number) => T): T {
+    for (let i = 1; ; i++) {
+      try {
+        return action(this.generation());
+      } catch (error) {
+        if (!isErrno(error, "ERESTART" as ErrnoName) || i === tries) throw error;
+      }
+    }
   }
 
   /** How many rules a chain has and how many elements and rules lead to it, together; undefined where there is none. */
@@ -185,10 +216,11 @@ export class LeanNft {
 
   /**
    * Adds elements in one transaction, in place of those of `replace` that are there. Throws EEXIST where an element
-   * is there already and ENOENT where a map or chain is missing; the kernel takes long to undo (some 15 ms).
+   * is there already and ENOENT where a map or chain is missing; the kernel takes long to undo (some 15 ms). With a
+   * generation nothing is done where the ruleset has changed since: see {@link atOneGeneration}.
    */
-  add(elements: readonly LeanElement[], replace: readonly LeanKey[] = []): void {
-    this.#transact("add elements", `of map ${elements[0]?.set}`, () => {
+  add(elements: readonly LeanElement[], replace: readonly LeanKey[] = [], generation?: number): void {
+    this.#transact("add elements", `of map ${elements[0]?.set}`, generation, () => {
       for (const key of replace) this.#change(NFT_MSG_DELSETELEM, 0, key);
       let last = 0;
       for (const element of elements) {
@@ -199,9 +231,9 @@ export class LeanNft {
     });
   }
 
-  /** Deletes elements in one transaction. Throws ENOENT where one is not there. */
-  delete(keys: readonly LeanKey[]): void {
-    this.#transact("delete elements", `of map ${keys[0]?.set}`, () => {
+  /** Deletes elements in one transaction. Throws ENOENT where one is not there. `generation` as for {@link add}. */
+  delete(keys: readonly LeanKey[], generation?: number): void {
+    this.#transact("delete elements", `of map ${keys[0]?.set}`, generation, () => {
       let last = 0;
       for (const key of keys) {
         last = this.#change(NFT_MSG_DELSETELEM, key === keys[keys.length - 1] ? NLM_F_ACK : 0, key);

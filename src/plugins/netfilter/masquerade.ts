@@ -1,7 +1,7 @@
 import type { Ip } from "../../lib/ip.ts";
 import { anyOf } from "../../lib/lists.ts";
 import type { Prefix } from "../../lib/prefix.ts";
-import { isExists, isNotFound } from "../../linux/errors.ts";
+import { isNotFound } from "../../linux/errors.ts";
 import { type LeanElement, type LeanKey, LeanNft } from "../../linux/lean/nft.ts";
 import { type Attachment, commentOf } from "../shared/attachment.ts";
 import { masqueradeChain, masqueradeMap, rulesOfChain, tableName } from "./masquerade-names.ts";
@@ -29,11 +29,11 @@ export async function addMasquerade(attachment: Attachment, addresses: readonly 
   }
   for (let attempt = 1; ; attempt++) {
     try {
-      nft.add(elements, presentAmong(nft, elements));
+      nft.atOneGeneration((generation) => nft.add(elements, presentAmong(nft, elements), generation));
       return;
     } catch (error) {
-      // Another process removed the chain with its last element, or gave the element to somebody else.
-      if (attempt === 3 || (!isNotFound(error) && !isExists(error))) throw error;
+      // Another process removed the chain with its last element.
+      if (attempt === 3 || !isNotFound(error)) throw error;
       await makeStructure(networks);
     }
   }
@@ -79,7 +79,7 @@ export async function removeKnownMasquerade(
 async function sweepOwn(open: Disposable[], attachment: Attachment): Promise<void> {
   const { sweepMasquerade } = await import("./masquerade-table.ts");
   const comment = commentOf(attachment);
-  sweepMasquerade(open, (element) => element.comment === comment);
+  await sweepMasquerade(open, (element) => element.comment === comment);
 }
 
 /**
@@ -92,21 +92,19 @@ function removeElements(
   ips: readonly Ip[],
 ): "none" | "unused" | "in use" {
   const comment = commentOf(attachment);
-  const own: LeanKey[] = [];
   const chains = new Set<string>();
-  for (const ip of ips) {
-    const element = nft.find(keyOf(ip));
-    if (element?.comment !== comment) continue;
-    own.push(keyOf(ip));
-    if (element.chain !== undefined) chains.add(element.chain);
-  }
-  if (own.length === 0) return "none";
-  try {
-    nft.delete(own);
-  } catch (error) {
-    // A second DEL of the same attachment was quicker.
-    if (!isNotFound(error)) throw error;
-  }
+  const removed = nft.atOneGeneration((generation) => {
+    const own: LeanKey[] = [];
+    for (const ip of ips) {
+      const element = nft.find(keyOf(ip));
+      if (element?.comment !== comment) continue;
+      own.push(keyOf(ip));
+      if (element.chain !== undefined) chains.add(element.chain);
+    }
+    if (own.length > 0) nft.delete(own, generation);
+    return own.length;
+  });
+  if (removed === 0) return "none";
   return anyOf(chains, (chain) => (nft.chainUse(chain) ?? 0) <= rulesOfChain) ? "unused" : "in use";
 }
 

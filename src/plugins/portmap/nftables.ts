@@ -1,6 +1,6 @@
 import type { PluginRequest } from "../../cni/plugin.ts";
 import type { Prefix } from "../../lib/prefix.ts";
-import { isExists, isNotFound } from "../../linux/errors.ts";
+import { isNotFound } from "../../linux/errors.ts";
 import { type LeanElement, type LeanKey, LeanNft } from "../../linux/lean/nft.ts";
 import { tableName } from "../netfilter/masquerade-names.ts";
 import { attachmentOf, commentOf } from "../shared/attachment.ts";
@@ -39,30 +39,36 @@ export async function addMappings(
   const isComplete = chains.size > 0 && [...chains].every((chain) => nft.chainUse(chain) !== undefined);
   if (!isComplete) await makeStructure(config, addresses);
   for (let attempt = 1; ; attempt++) {
-    const present = presentAmong(nft, elements);
     try {
-      if (present.some(({ owner }) => owner !== comment)) {
+      if (!nft.atOneGeneration((generation) => addUnlessTaken(nft, elements, comment, generation))) {
         const { takeOver } = await import("./waiting.ts");
         for (const sentence of takeOver(config, addresses, comment)) request.warn(sentence);
-      } else {
-        nft.add(elements, present);
       }
       return;
     } catch (error) {
-      // Another process removed the structure with its last element, or took the port in this moment.
-      if (attempt === 3 || (!isNotFound(error) && !isExists(error))) throw error;
+      // Another process removed the structure with its last element.
+      if (attempt === 3 || !isNotFound(error)) throw error;
       await makeStructure(config, addresses);
     }
   }
 }
 
-function presentAmong(nft: LeanNft, elements: readonly LeanElement[]): (LeanKey & { owner: string })[] {
-  const present: (LeanKey & { owner: string })[] = [];
+/** False, and nothing is done, where another attachment has one of the ports. */
+function addUnlessTaken(
+  nft: LeanNft,
+  elements: readonly LeanElement[],
+  comment: string,
+  generation: number,
+): boolean {
+  const present: LeanKey[] = [];
   for (const { set, key } of elements) {
     const owner = nft.find({ set, key })?.comment;
-    if (owner !== undefined) present.push({ set, key, owner });
+    if (owner === undefined) continue;
+    if (owner !== comment) return false;
+    present.push({ set, key });
   }
-  return present;
+  nft.add(elements, present, generation);
+  return true;
 }
 
 async function makeStructure(config: PortmapConfig, addresses: readonly Prefix[]): Promise<void> {
@@ -84,7 +90,9 @@ export async function removeMappings(
   config: PortmapConfig,
 ): Promise<void> {
   const comment = commentOf(attachmentOf(request));
-  const { chains, isWaitedFor } = removeElements(nft, config, comment);
+  const { chains, isWaitedFor } = nft.atOneGeneration((generation) =>
+    removeElements(nft, config, comment, generation),
+  );
   // What the runtime forgot to say, or says otherwise than at ADD, is found by the comment, and what a DEL left that was
   // killed is done away with, unless nobody has mapped a port. Also this container itself may wait for a port.
   const mayBeLeft =
@@ -99,7 +107,7 @@ export async function removeMappings(
 /** Removes the mappings that a condition is true for, of their comments, and what nothing needs any more. */
 export async function sweepMappings(open: Disposable[], isGone: (comment: string) => boolean): Promise<void> {
   const { sweepPortmap } = await import("./table.ts");
-  const ports = sweepPortmap(open, isGone);
+  const ports = await sweepPortmap(open, isGone);
   const { handBack } = await import("./waiting.ts");
   handBack(open);
   await forgetFlows(ports);
@@ -120,7 +128,7 @@ interface Removed {
 }
 
 /** Removes the container's own elements. */
-function removeElements(nft: LeanNft, config: PortmapConfig, comment: string): Removed {
+function removeElements(nft: LeanNft, config: PortmapConfig, comment: string, generation: number): Removed {
   const group = groupOf(config);
   const isWaitedFor = ([4, 6] as const).some((family) => nft.hasSet(waitingMapName(family, group)));
   const own: LeanKey[] = [];
@@ -132,12 +140,7 @@ function removeElements(nft: LeanNft, config: PortmapConfig, comment: string): R
     if (element.chain !== undefined) chains.add(element.chain);
   }
   if (own.length === 0) return { chains: undefined, isWaitedFor };
-  try {
-    nft.delete(own);
-  } catch (error) {
-    // A second DEL of the same attachment was quicker.
-    if (!isNotFound(error)) throw error;
-  }
+  nft.delete(own, generation);
   return { chains: [...chains], isWaitedFor };
 }
 

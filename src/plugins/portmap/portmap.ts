@@ -53,7 +53,7 @@ export const portmap: Plugin = {
         const table = { family, name: referenceTable };
         if (nft.chainOf(table, "hostports") === undefined) continue;
         const { removeReferenceRules } = await import("../netfilter/reference-rules.ts");
-        removeReferenceRules(open, table, ({ comment }) => comment === request.invocation.containerId);
+        await removeReferenceRules(open, table, ({ comment }) => comment === request.invocation.containerId);
       }
       // Whoever made them: this plugin by backend iptables, or the reference before it was replaced.
       const chain = iptablesChain(request.config.name, request.invocation.containerId, dnatPrefix);

@@ -163,9 +163,12 @@ function addSnat(transaction: Transaction, network: Prefix, markBit: number): vo
  * Removes the mappings that a condition is true for, of their comments, and what nothing needs any more; see
  * {@link sweep}. Returns their ports.
  */
-export function sweepPortmap(open: Disposable[], isGone: (comment: string) => boolean): HostPort[] {
+export async function sweepPortmap(
+  open: Disposable[],
+  isGone: (comment: string) => boolean,
+): Promise<HostPort[]> {
   const ports = new Map<string, HostPort>();
-  sweep(
+  await sweep(
     open,
     { isMap: (name) => name.startsWith("portmap"), chains: ["portmap-snat-"] },
     ({ key, comment = "" }) => {
