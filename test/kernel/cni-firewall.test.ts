@@ -207,6 +207,35 @@ test("isolated holds where bridges do not call iptables, and lets go with the la
   expect(host.node.kernel.nft.tables()).toEqual([]);
 });
 
+test("isolated lets answers and ARP through where bridges do not call iptables", async () => {
+  using host = new CniHost();
+  for (const which of ["ip", "ip6"])
+    host.node.kernel.sysctl.write(`net/bridge/bridge-nf-call-${which}tables`, 0);
+  const isolated = await Guarded.make(host, "isolated", { backend: "nftables", ingressPolicy: "isolated" });
+  const open = await Guarded.make(host, "open", { backend: "nftables" });
+  expect(await isolated.asks(open, 2000)).toEqual(twice("open"));
+  expect(await open.asks(isolated)).toEqual(twice("silence"));
+});
+
+test("isolated containers ask their neighbours where bridges call iptables", async () => {
+  using host = new CniHost();
+  for (const which of ["ip", "ip6"])
+    host.node.kernel.sysctl.write(`net/bridge/bridge-nf-call-${which}tables`, 1);
+  const isolated = await Guarded.make(host, "isolated", { backend: "nftables", ingressPolicy: "isolated" });
+  const open = await Guarded.make(host, "open", { backend: "nftables" });
+  expect(await isolated.asks(open, 2000)).toEqual(twice("open"));
+  expect(await open.asks(isolated)).toEqual(twice("silence"));
+});
+
+test("of DELs at the same time the last takes the structure along", async () => {
+  using host = new CniHost();
+  const made: Guarded[] = [];
+  for (const name of ["a", "b", "c", "d"]) made.push(await Guarded.make(host, name));
+  await Promise.all(made.map((each) => each.call("DEL")));
+  for (const each of made) await host.succeed("DEL", each.container, each.bridgeConfig);
+  expect(host.node.kernel.nft.tables()).toEqual([]);
+});
+
 test("what is under way goes on when a policy comes", async () => {
   using host = new CniHost();
   const a = await Guarded.make(host, "a");

@@ -315,6 +315,68 @@ for (const variant of variants) {
   }, 20_000);
 }
 
+for (const variant of variants) {
+  test(`by ${variant}: what the reference gave to another meanwhile stays, with GC and with a late DEL`, async () => {
+    using host = new IptablesHost(variant);
+    const firewall = { cniVersion: "1.0.0", name: "net", type: "firewall", backend: "iptables" };
+    const [blue, green] = [host.container(), host.container()];
+    const { json: prevResult } = await host.succeed("ADD", blue, host.config());
+    const config = { ...firewall, prevResult };
+    const theirs = { plugins: referencePlugins };
+    const rules = () => host.rules().filter((line) => /-A CNI-FORWARD -[sd] /.test(line)).length;
+    const late: (() => Promise<unknown>)[] = [
+      () => host.succeed("DEL", undefined, firewall, { containerId: blue.name }),
+      () =>
+        host.succeed("GC", undefined, { ...firewall, cniVersion: "1.1.0", "cni.dev/valid-attachments": [] }),
+    ];
+    for (const call of late) {
+      await host.succeed("ADD", blue, config);
+      await host.succeed("DEL", blue, config, theirs);
+      expect(rules()).toBe(0);
+      await host.succeed("ADD", green, config, theirs);
+      expect(rules()).toBe(4);
+      await call();
+      expect(rules()).toBe(4);
+      expect(host.node.kernel.nft.tables().map(({ name }) => name)).not.toContain("weft-cni");
+      await host.succeed("DEL", green, config, theirs);
+    }
+  }, 20_000);
+}
+
+test("a DEL that iptables failed forgets nothing: the next removes the rules", async () => {
+  using host = new IptablesHost("nft");
+  const firewall = { cniVersion: "1.1.0", name: "net", type: "firewall", backend: "iptables" };
+  const blue = host.container();
+  const { json: prevResult } = await host.succeed("ADD", blue, host.config({ cniVersion: "1.1.0" }));
+  await host.succeed("ADD", blue, { ...firewall, prevResult });
+  const rules = () => host.rules().filter((line) => /-A CNI-FORWARD -[sd] /.test(line)).length;
+  const programs = ["iptables-nft-restore", "ip6tables-nft-restore"].map((name) => path(host.bin, name));
+  for (const file of programs) {
+    writeFileSync(file, "#!/bin/sh\necho 'holding the xtables lock' >&2\nexit 4\n");
+    chmodSync(file, 0o755);
+  }
+  const { json } = await host.call("DEL", undefined, firewall, { containerId: blue.name });
+  expect(json).toMatchObject({ code: 11 });
+  expect(rules()).toBe(4);
+  for (const file of programs) rmSync(file);
+  await host.succeed("DEL", undefined, firewall, { containerId: blue.name });
+  expect(rules()).toBe(0);
+});
+
+test("an administrator's rules for an address of a container stay in CNI-FORWARD", async () => {
+  using host = new IptablesHost("nft");
+  const blue = host.container();
+  const { json: prevResult } = await host.succeed("ADD", blue, host.config());
+  const config = { cniVersion: "1.0.0", name: "net", type: "firewall", backend: "iptables", prevResult };
+  await host.succeed("ADD", blue, config);
+  const words = "-t filter -A CNI-FORWARD -d 10.77.0.2/32 -p tcp -m tcp --dport 80 -j ACCEPT";
+  const { success } = host.node.in(() => Bun.spawnSync(["iptables-nft", ...words.split(" ")]));
+  expect(success).toBe(true);
+  await host.succeed("DEL", blue, config);
+  const left = host.rules().filter((line) => /-A CNI-FORWARD -[sd] /.test(line));
+  expect(left).toEqual([`iptables filter ${words.slice("-t filter ".length)}`]);
+});
+
 /** Has every start of iptables leave a line in a file; the starts since the last call of the function returned. */
 function count(host: IptablesHost): () => string[] {
   const log = path(host.dir, "starts");

@@ -1,13 +1,13 @@
 import { CniError, cniErrorCode } from "../../cni/errors.ts";
 import type { GcRequest, Plugin, PluginRequest } from "../../cni/plugin.ts";
 import type { Result } from "../../cni/result.ts";
-import { LeanNft } from "../../linux/lean/nft.ts";
+import type { LeanNft } from "../../linux/lean/nft.ts";
 import { forwardChain, isFiltered, placesOf } from "../netfilter/iptables-names.ts";
-import { tableName } from "../netfilter/masquerade-names.ts";
 import { attachmentOf, commentOf, isOfNetwork } from "../shared/attachment.ts";
 import { closingLate } from "../shared/closing.ts";
 import { withUndo } from "../shared/undo.ts";
 import { type FirewallConfig, firewallKeys, parseFirewallConfig } from "./config.ts";
+import { noChains, openNft } from "./kernel.ts";
 import { addFirewall, missingInNftables, removeFirewall } from "./nftables.ts";
 
 /** The reference leaves its chain behind, with the rule that leads to it and one in it. */
@@ -22,15 +22,16 @@ export const firewall: Plugin = {
   async add(request: PluginRequest): Promise<Result> {
     const result = requirePrevious(request);
     const config = parseFirewallConfig(request);
-    using nft = new LeanNft(tableName);
+    using nft = openNft();
     if ((await backendFor(nft, request, config, result)) === "iptables") {
       const { addIptablesFirewall } = await import("./iptables.ts");
-      await withUndo(request, async (undo) => {
-        undo.push(() => closingLate((open) => removeFirewall(open, nft, request)));
-        await addIptablesFirewall(request, config, result, undo);
+      await withUndo(request, (undo) => {
+        undo.push(() => closingLate((open) => removeBoth(open, nft, request)));
+        return addIptablesFirewall(request, config, result);
       });
       return result;
     }
+    if (nft === undefined) throw noNftables();
     await withUndo(request, async (undo) => {
       undo.push(() => closingLate((open) => removeFirewall(open, nft, request)));
       await addFirewall(request, config, result);
@@ -41,18 +42,12 @@ export const firewall: Plugin = {
 
   async del(request: PluginRequest): Promise<void> {
     await closingLate(async (open) => {
-      const nft = new LeanNft(tableName);
-      open.push(nft);
-      try {
-        // Whoever made them: this plugin by backend iptables, or the reference before it was replaced.
-        if (placesOf(nft, "filter", forwardChain, usesOfEmptyChain + 1).length > 0) {
-          const { removeIptablesFirewall } = await import("./iptables.ts");
-          await removeIptablesFirewall(request);
-        }
-      } finally {
-        // Last, since it also takes what tells whose the rules in iptables are.
-        await removeFirewall(open, nft, request);
-      }
+      const nft = openNft();
+      if (nft !== undefined) open.push(nft);
+      // Whoever made them: this plugin by backend iptables, or the reference before it was replaced.
+      if (placesOf(nft ?? noChains, "filter", forwardChain, usesOfEmptyChain + 1).length > 0) {
+        await removeBoth(open, nft, request);
+      } else if (nft !== undefined) await removeFirewall(open, nft, request);
     });
   },
 
@@ -60,11 +55,16 @@ export const firewall: Plugin = {
     const result = requirePrevious(request);
     const config = parseFirewallConfig(request);
     let missing: string | undefined;
-    if (config.backend !== "iptables") missing = await missingInNftables(request, config, result);
+    using nft = openNft();
+    if (config.backend !== "iptables") {
+      missing =
+        nft === undefined
+          ? "nftables, which the kernel lacks"
+          : await missingInNftables(request, config, result);
+    }
     // Where nothing is said, the host decided at the time of ADD.
     if (config.backend === "iptables" || (config.backend === undefined && missing !== undefined)) {
-      using nft = new LeanNft(tableName);
-      if (config.backend === "iptables" || placesOf(nft, "filter", forwardChain).length > 0) {
+      if (config.backend === "iptables" || placesOf(nft ?? noChains, "filter", forwardChain).length > 0) {
         const { missingInIptables } = await import("./iptables.ts");
         missing = await missingInIptables(request, config, result);
       }
@@ -81,6 +81,8 @@ export const firewall: Plugin = {
     const isGone = (owner: string) => isOfNetwork(owner, network) && !keep.has(owner);
     const { collectIptablesFirewall } = await import("./iptables.ts");
     await collectIptablesFirewall(request, isGone);
+    using nft = openNft();
+    if (nft === undefined) return;
     const { sweepFirewall } = await import("./table.ts");
     await closingLate((open) => sweepFirewall(open, isGone));
   },
@@ -91,6 +93,23 @@ export const firewall: Plugin = {
     requireIptables(request);
   },
 };
+
+function noNftables(): CniError {
+  return new CniError(cniErrorCode.internal, "the kernel has no nftables (CONFIG_NF_TABLES)", {
+    remedy: 'Install iptables and set the backend to "iptables"',
+  });
+}
+
+/** In this order: the second also takes what tells whose the rules in iptables are, which a DEL done once more has to know. */
+async function removeBoth(
+  open: Disposable[],
+  nft: LeanNft | undefined,
+  request: PluginRequest,
+): Promise<void> {
+  const { removeIptablesFirewall } = await import("./iptables.ts");
+  await removeIptablesFirewall(request);
+  if (nft !== undefined) await removeFirewall(open, nft, request);
+}
 
 function requirePrevious({ config }: PluginRequest): Result {
   if (config.prevResult !== undefined) return config.prevResult;
@@ -104,13 +123,13 @@ function requirePrevious({ config }: PluginRequest): Result {
  * in one table does not keep the next one from dropping.
  */
 async function backendFor(
-  nft: LeanNft,
+  nft: LeanNft | undefined,
   request: PluginRequest,
   { backend }: FirewallConfig,
   { ips }: Result,
 ): Promise<"nftables" | "iptables"> {
   if (backend !== undefined) return backend;
-  if (!ips.some(({ address }) => isFiltered(nft, address.family))) return "nftables";
+  if (nft !== undefined && !ips.some(({ address }) => isFiltered(nft, address.family))) return "nftables";
   const { hasIptables } = await import("../netfilter/iptables.ts");
   return hasIptables(request) ? "iptables" : "nftables";
 }

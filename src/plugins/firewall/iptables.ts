@@ -1,7 +1,6 @@
 import type { PluginRequest } from "../../cni/plugin.ts";
 import type { Result } from "../../cni/result.ts";
 import type { Ip } from "../../lib/ip.ts";
-import { LeanNft } from "../../linux/lean/nft.ts";
 import { Iptables } from "../netfilter/iptables.ts";
 import { forwardChain } from "../netfilter/iptables-names.ts";
 import {
@@ -12,17 +11,16 @@ import {
   isThere,
   removeRules,
 } from "../netfilter/iptables-rules.ts";
-import { tableName } from "../netfilter/masquerade-names.ts";
 import { attachmentOf, commentOf } from "../shared/attachment.ts";
-import type { Undo } from "../shared/undo.ts";
 import { bridgeOf, type FirewallConfig } from "./config.ts";
+import { noChains, openNft } from "./kernel.ts";
 import { ownedAddresses, rememberOwner } from "./owners.ts";
 
 /*
  * The firewall in iptables, in the chains and with the comments of the reference:
  *
  *     FORWARD                  -j CNI-ISOLATION-STAGE-1, -j CNI-FORWARD
- *     CNI-FORWARD              -j CNI-ADMIN; to a container, established: ACCEPT; from a container: ACCEPT
+ *     CNI-FORWARD              -j CNI-ADMIN; from a container: ACCEPT; to a container, established: ACCEPT
  *     CNI-ISOLATION-STAGE-1    from a bridge to elsewhere: -j CNI-ISOLATION-STAGE-2, where what goes to a bridge is dropped
  */
 
@@ -42,15 +40,24 @@ function withLength(ip: Ip): string {
   return `${ip}/${ip.family === 4 ? 32 : 128}`;
 }
 
+/**
+ * The two lines for an address are the reference's to the word, so that each deletes what the other made, but in the
+ * other order: the reference has what comes to the container first. That tells whose rules they are, as long as they
+ * are there.
+ */
+function wordsFor(ip: string): { out: string[]; back: string[] } {
+  return {
+    out: ["-s", ip, "-j", "ACCEPT"],
+    back: ["-d", ip, "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED", "-j", "ACCEPT"],
+  };
+}
+
 function partsFor(config: FirewallConfig, result: Result, family: 4 | 6): IptablesParts {
   const own: IptablesPart[] = [];
   for (const { address } of result.ips) {
     if (address.family !== family) continue;
-    const ip = withLength(address.ip);
-    own.push(
-      rule(forwardChain, ["-d", ip, "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED", "-j", "ACCEPT"]),
-      rule(forwardChain, ["-s", ip, "-j", "ACCEPT"]),
-    );
+    const { out, back } = wordsFor(withLength(address.ip));
+    own.push(rule(forwardChain, out), rule(forwardChain, back));
   }
   const { adminChain } = config;
   const shared: IptablesPart[] = [
@@ -91,9 +98,7 @@ export async function addIptablesFirewall(
   request: PluginRequest,
   config: FirewallConfig,
   result: Result,
-  undo: Undo[],
 ): Promise<void> {
-  undo.push(() => removeIptablesFirewall(request));
   rememberOwner(
     commentOf(attachmentOf(request)),
     result.ips.map(({ address }) => address.ip),
@@ -104,20 +109,23 @@ export async function addIptablesFirewall(
 }
 
 /**
- * Takes back what {@link addIptablesFirewall}, or the reference, did for the attachment: for the addresses that are known
- * to be its own, and those of prevResult that are not another's by now. What is of a bridge stays: others may need it.
+ * Takes back what {@link addIptablesFirewall}, or the reference, did for the attachment: for those addresses of prevResult
+ * that are not another's by now. Of other addresses that it had, only what Weft made: meanwhile the reference may have
+ * removed that and given the address to another. What is of a bridge stays: others may need it.
  */
 export async function removeIptablesFirewall(request: PluginRequest): Promise<void> {
   const own = commentOf(attachmentOf(request));
   const owned = ownedAddresses();
   const told = (request.config.prevResult?.ips ?? [])
     .map(({ address }) => address.ip)
-    .filter((ip) => !owned.some((other) => other.ip.equals(ip)));
-  const known = owned.filter(({ owner }) => owner === own).map(({ ip }) => ip);
-  await removeAddresses(request, [...told, ...known]);
+    .filter((ip) => !owned.some((other) => other.owner !== own && other.ip.equals(ip)));
+  const known = owned
+    .filter(({ ip, owner }) => owner === own && !told.some((other) => other.equals(ip)))
+    .map(({ ip }) => ip);
+  await removeAddresses(request, told, known);
 }
 
-/** GC: removes the rules for the addresses of attachments that a condition is true for, of their comments. */
+/** GC: removes the rules that Weft made for attachments that a condition is true for, of their comments. */
 export async function collectIptablesFirewall(
   request: PluginRequest,
   isGone: (owner: string) => boolean,
@@ -125,21 +133,45 @@ export async function collectIptablesFirewall(
   const gone = ownedAddresses().filter(({ owner }) => isGone(owner));
   await removeAddresses(
     request,
+    [],
     gone.map(({ ip }) => ip),
   );
 }
 
-async function removeAddresses(request: PluginRequest, ips: readonly Ip[]): Promise<void> {
-  if (ips.length === 0) return;
-  using nft = new LeanNft(tableName);
-  for (const iptables of iptablesWith(nft, request, table, forwardChain)) {
-    const own = ips.filter(({ family }) => family === iptables.family).map(withLength);
-    if (own.length === 0) continue;
-    await removeRules(iptables, table, forwardChain, (line) => {
-      const words = line.split(" ");
-      return words.at(-1) === "ACCEPT" && own.includes(words[3] ?? "");
-    });
+/** Removes all rules for the addresses `whole`, and those that Weft made for the addresses `made`. */
+async function removeAddresses(
+  request: PluginRequest,
+  whole: readonly Ip[],
+  made: readonly Ip[],
+): Promise<void> {
+  if (whole.length + made.length === 0) return;
+  using nft = openNft();
+  for (const iptables of iptablesWith(nft ?? noChains, request, table, forwardChain)) {
+    const isOfFamily = ({ family }: Ip) => family === iptables.family;
+    const [all, own] = [whole.filter(isOfFamily), made.filter(isOfFamily)];
+    if (all.length + own.length === 0) continue;
+    await removeRules(iptables, table, forwardChain, (rules) => [
+      ...all.flatMap((ip) => rulesFor(rules, ip)),
+      ...own.flatMap((ip) => madeByWeft(rulesFor(rules, ip))),
+    ]);
   }
+}
+
+/** The lines for an address, of the form that ADD makes; others are the administrator's. */
+function rulesFor(rules: readonly string[], ip: Ip): string[] {
+  const { out, back } = wordsFor(withLength(ip));
+  const lines = [out, back].map((words) => `-A ${forwardChain} ${words.join(" ")}`);
+  return rules.filter((each) => lines.includes(each));
+}
+
+/** Of the lines for one address those pairs that are in Weft's order. */
+function madeByWeft(lines: readonly string[]): string[] {
+  const made: string[] = [];
+  for (let i = 0; i + 1 < lines.length; i += 2) {
+    const [first = "", second = ""] = lines.slice(i, i + 2);
+    if (first.includes(" -s ") && second.includes(" -d ")) made.push(first, second);
+  }
+  return made;
 }
 
 /** What CHECK misses in iptables; undefined where all is there. */

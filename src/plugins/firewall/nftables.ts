@@ -91,14 +91,15 @@ export async function removeFirewall(
   if (isPlain) {
     try {
       nft.delete(own);
-      return;
+      // Unless other DELs at the same time left it to this one to take the structure along.
+      if ([...chains].every((chain) => (nft.chainUse(chain) ?? 0) > rulesOfChain)) return;
     } catch (error) {
       // A second DEL of the same attachment was quicker.
       if (!isNotFound(error)) throw error;
     }
   }
   const { sweepFirewall } = await import("./table.ts");
-  sweepFirewall(open, (owner) => owner === comment);
+  await sweepFirewall(open, (owner) => owner === comment);
 }
 
 /** The map that lacks one of a container's addresses, or undefined where all is as it should be. */

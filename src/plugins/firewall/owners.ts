@@ -1,10 +1,12 @@
 import { Ip } from "../../lib/ip.ts";
-import { isNotFound, isNotSupported } from "../../linux/errors.ts";
+import { isNotFound } from "../../linux/errors.ts";
 import { Nftables, type NftSet, Transaction } from "../../linux/nftables/index.ts";
 import { table } from "../netfilter/nft-table.ts";
+import { openNft } from "./kernel.ts";
 
 /*
- * Whose addresses have rules in iptables: the rules, which are the reference's to the word, do not say. It is kept in sets
+ * Whose addresses have rules in iptables: the rules, which are the reference's to the word, do not say more
+ * than that Weft made them (by their order, see iptables.ts). It is kept in sets
  * of the plugins' table, where the rules are: in the host's namespace, until it ends. A kernel without nftables does
  * without, and then DEL goes by prevResult alone.
  */
@@ -23,21 +25,24 @@ function setOf(family: 4 | 6): NftSet {
 
 /** Remembers whose the addresses are, in place of whoever had them before. */
 export function rememberOwner(owner: string, ips: readonly Ip[]): void {
+  if (!hasNftables()) return;
   const transaction = new Transaction(table).add({ kind: "table", ...table }, ...families.map(setOf));
   for (const ip of ips) {
     const set = setOf(ip.family);
     transaction.destroyElements(set, [{ key: ip }]).addElements(set, [{ key: ip, comment: owner }]);
   }
   using nft = new Nftables();
-  try {
-    nft.apply(transaction);
-  } catch (error) {
-    if (!isNotSupported(error)) throw error;
-  }
+  nft.apply(transaction);
+}
+
+function hasNftables(): boolean {
+  using nft = openNft();
+  return nft !== undefined;
 }
 
 /** All that is remembered. */
 export function ownedAddresses(): OwnedAddress[] {
+  if (!hasNftables()) return [];
   using nft = new Nftables();
   return families.flatMap((family) => {
     try {
@@ -46,7 +51,7 @@ export function ownedAddresses(): OwnedAddress[] {
         return ip === undefined ? [] : [{ ip, owner }];
       });
     } catch (error) {
-      if (isNotFound(error) || isNotSupported(error)) return [];
+      if (isNotFound(error)) return [];
       throw error;
     }
   });

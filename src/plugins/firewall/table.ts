@@ -1,8 +1,9 @@
-import { isNotFound } from "../../linux/errors.ts";
+import { isErrno, isNotFound, isNotSupported } from "../../linux/errors.ts";
 import {
   accept,
   ct,
   drop,
+  icmpv6,
   ip,
   ip6,
   is,
@@ -11,6 +12,7 @@ import {
   meta,
   rule,
   type Statement,
+  tcp,
   vmap,
 } from "../../linux/nftables/expr.ts";
 import {
@@ -74,8 +76,9 @@ export function addFirewallStructure(
     bridge === undefined
       ? [[accept]]
       : [
+          // What comes from the bridge itself comes by here where bridges call iptables.
           ...(policy === "isolated"
-            ? []
+            ? [[is(icmpv6.type, neighbourDiscovery), accept]]
             : interfacesOf(bridge).map((name) => [is(meta.iifname, name), accept])),
           [isIn(meta.iifname, bridges), drop],
         ],
@@ -93,10 +96,31 @@ export function addFirewallStructure(
 const bridgeTable: TableRef = { family: "bridge", name: tableName };
 const isolated: NftSet = { kind: "set", name: "firewall-isolated", key: "ifname" };
 
-/** Keeps what other ports of the bridge send from a port: that does not come by the chains of table inet everywhere. */
+/** The two messages by which neighbours find each other's link-layer addresses (RFC 4861, 4.3 and 4.4). */
+const neighbourDiscovery = "135-136";
+
+/**
+ * Keeps connections that other ports of the bridge begin from a port: they do not come by the chains of table inet
+ * everywhere. ARP, neighbour discovery and answers pass. A kernel without nf_conntrack_bridge knows only of TCP which
+ * packets are answers.
+ */
 export function isolatePort(port: string, comment: string): void {
+  try {
+    setIsolated(port, comment, [is(ct.state, "established,related"), accept]);
+  } catch (error) {
+    if (!isErrno(error, "EPROTO", "EINVAL") && !isNotSupported(error) && !isNotFound(error)) throw error;
+    setIsolated(port, comment, [is(tcp.flags, "ack,rst"), accept]);
+  }
+}
+
+function setIsolated(port: string, comment: string, answers: readonly Statement[]): void {
   const transaction = new Transaction(bridgeTable).add({ kind: "table", ...bridgeTable }, isolated);
-  setChain(transaction, baseChain("firewall-isolated", filter), [[isIn(meta.oifname, isolated), drop]]);
+  setChain(transaction, baseChain("firewall-isolated", filter), [
+    answers,
+    [is(icmpv6.type, neighbourDiscovery), accept],
+    [is(meta.protocol, "ip"), isIn(meta.oifname, isolated), drop],
+    [is(meta.protocol, "ip6"), isIn(meta.oifname, isolated), drop],
+  ]);
   // In place of the one of an earlier container with this port.
   transaction.destroyElements(isolated, [{ key: port }]).addElements(isolated, [{ key: port, comment }]);
   using nft = new Nftables();
@@ -115,10 +139,13 @@ export function isIsolatedPort(port: string): boolean {
 }
 
 /** Removes what is there for attachments that a condition is true for, of their comments, and what nothing needs any more. */
-export function sweepFirewall(open: Disposable[], isGone: (comment: string) => boolean): void {
+export async function sweepFirewall(
+  open: Disposable[],
+  isGone: (comment: string) => boolean,
+): Promise<void> {
   const isMap = (name: string) => name.startsWith("firewall");
   const isOwn = ({ comment = "" }: { comment?: string }) => isGone(comment);
-  sweep(
+  await sweep(
     open,
     {
       isMap,
@@ -131,5 +158,5 @@ export function sweepFirewall(open: Disposable[], isGone: (comment: string) => b
     },
     isOwn,
   );
-  sweep(open, { table: bridgeTable, isMap, chains: [] }, isOwn);
+  await sweep(open, { table: bridgeTable, isMap, chains: [] }, isOwn);
 }

@@ -107,15 +107,15 @@ export async function removeChain(iptables: Iptables, { table, chain, entry }: O
   return removed;
 }
 
-/** Removes the rules of a chain that a condition is true for, of their `-A` lines. */
+/** Removes those rules of a chain that are chosen from all of its `-A` lines, in their order. */
 export async function removeRules(
   iptables: Iptables,
   table: IptablesTable,
   chain: string,
-  isGone: (rule: string) => boolean,
+  choose: (rules: readonly string[]) => readonly string[],
 ): Promise<void> {
   await removeRepeatedly(iptables, table, async () =>
-    ((await iptables.rules(table, chain)) ?? []).filter(isGone).map(deletion),
+    choose((await iptables.rules(table, chain)) ?? []).map(deletion),
   );
 }
 

@@ -1,0 +1,25 @@
+import { expect, test } from "bun:test";
+import { KernelError } from "../../linux/errors.ts";
+import type { LeanNft } from "../../linux/lean/nft.ts";
+import { openNft } from "./kernel.ts";
+
+const EPERM = 1;
+const EINVAL = 22;
+const EPROTONOSUPPORT = 93;
+
+/** A socket whose first question the kernel answers with an errno. */
+function refusing(errno: number): LeanNft {
+  const chainUse = () => {
+    throw new KernelError("look for chain", "firewall", errno);
+  };
+  return { chainUse, close: () => undefined } as unknown as LeanNft;
+}
+
+test("a kernel without nftables is none of an error, and others are", () => {
+  const noSocket = () => {
+    throw new KernelError("open socket", "", EPROTONOSUPPORT);
+  };
+  expect(openNft(noSocket)).toBeUndefined();
+  expect(openNft(() => refusing(EINVAL))).toBeUndefined();
+  expect(() => openNft(() => refusing(EPERM))).toThrow("EPERM");
+});
