@@ -1,5 +1,6 @@
 /** macspoofchk of bridge: what a container may send, seen by another one on the same bridge; see cni-fixture.ts. */
 import { expect, test } from "bun:test";
+import { addMacSpoofCheck } from "../../src/plugins/bridge/mac-spoof.ts";
 import { commentOf } from "../../src/plugins/shared/attachment.ts";
 import { needs, testWith } from "../lib/needs.ts";
 import { addressOf, CniHost, referencePlugins } from "./cni-fixture.ts";
@@ -114,6 +115,32 @@ test("DEL and GC remove what was made while macspoofchk was on", async () => {
   await host.succeed("DEL", blue, off);
   expect(sets(host)["macspoofchk-ports"]).toHaveLength(1);
   await host.succeed("GC", undefined, { ...off, "cni.dev/valid-attachments": [] });
+  expect(host.node.kernel.nft.tables()).toEqual([]);
+});
+
+test("a port's earlier owner, whose DEL never came, gives way", async () => {
+  using host = new CniHost();
+  const attachment = { network: "net", ifname: "eth0" };
+  for (const [containerId, mac] of [
+    ["old", "02:00:00:00:00:01"],
+    ["new", "02:00:00:00:00:02"],
+  ] as const) {
+    // It opens its socket before it waits for anything.
+    await host.node.in(() => ({ added: addMacSpoofCheck({ ...attachment, containerId }, "veth1", mac) }))
+      .added;
+  }
+  expect(sets(host)).toEqual({
+    "macspoofchk-ports": ["veth1 net/new/eth0"],
+    macspoofchk: ["veth1,02:00:00:00:00:02 net/new/eth0"],
+  });
+});
+
+test("many at the same time, as processes of their own, do not fail each other", async () => {
+  using host = new CniHost();
+  const containers = Array.from({ length: 6 }, () => host.container());
+  await Promise.all(containers.map((each) => host.succeed("ADD", each, config(host))));
+  expect(sets(host)["macspoofchk-ports"]).toHaveLength(6);
+  await Promise.all(containers.map((each) => host.succeed("DEL", each, config(host))));
   expect(host.node.kernel.nft.tables()).toEqual([]);
 });
 

@@ -148,7 +148,7 @@ async function addPort(attaching: Attaching, bridgeLink: LeanLink): Promise<Veth
     const { addMacSpoofCheck, removeMacSpoofCheck } = await import("./mac-spoof.ts");
     const attachment = attachmentOf(request);
     undo.push(() => removeMacSpoofCheck(attachment));
-    addMacSpoofCheck(attachment, port.host.name, port.container.mac);
+    await addMacSpoofCheck(attachment, port.host.name, port.container.mac);
   }
   if (config.hairpinMode || config.portIsolation || usesVlans(config)) {
     const { preparePort } = await import("./setup.ts");

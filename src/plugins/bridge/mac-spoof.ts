@@ -3,7 +3,6 @@ import { isNotFound } from "../../linux/errors.ts";
 import { drop, ether, isIn, isNotIn, meta, rule } from "../../linux/nftables/expr.ts";
 import {
   type Chain,
-  isGenerationChanged,
   Nftables,
   type NftSet,
   type Rule,
@@ -12,6 +11,7 @@ import {
 } from "../../linux/nftables/index.ts";
 import { tableName } from "../netfilter/masquerade-names.ts";
 import { sweep } from "../netfilter/nft-table.ts";
+import { untilUndisturbed } from "../netfilter/optimistic.ts";
 import { removeReferenceRules } from "../netfilter/reference-rules.ts";
 import { type Attachment, commentOf, isOfNetwork } from "../shared/attachment.ts";
 import { closingLate } from "../shared/closing.ts";
@@ -29,7 +29,6 @@ import { macSpoofName } from "./mac-spoof-table.ts";
 
 const table: TableRef = { family: "bridge", name: tableName };
 const raw = -300;
-const tries = 20;
 
 const chain: Chain = {
   kind: "chain",
@@ -42,10 +41,10 @@ const ports: NftSet = { kind: "set", name: `${macSpoofName}-ports`, key: "ifname
 const pairs: NftSet = { kind: "set", name: macSpoofName, key: ["ifname", "ether_addr"] };
 
 /** Lets frames with this source address alone come in by a port of a bridge, whatever was allowed there before. */
-export function addMacSpoofCheck(attachment: Attachment, port: string, mac: string): void {
+export async function addMacSpoofCheck(attachment: Attachment, port: string, mac: string): Promise<void> {
   const comment = commentOf(attachment);
   using nft = new Nftables();
-  for (let i = 1; ; i++) {
+  await untilUndisturbed(() => {
     const { generation, stale } = pairsOf(nft, port);
     const transaction = new Transaction(table)
       .add({ kind: "table", ...table }, ports, pairs, chain)
@@ -63,15 +62,12 @@ export function addMacSpoofCheck(attachment: Attachment, port: string, mac: stri
         pairs,
         stale.map((key) => ({ key })),
       )
+      // In place of the one of an earlier container with this port.
+      .destroyElements(ports, [{ key: port }])
       .addElements(ports, [{ key: port, comment }])
       .addElements(pairs, [{ key: [port, mac], comment }]);
-    try {
-      nft.apply(transaction, { generation });
-      return;
-    } catch (error) {
-      if (!isGenerationChanged(error) || i === tries) throw error;
-    }
-  }
+    nft.apply(transaction, { generation });
+  });
 }
 
 /** What is allowed at a port. */
@@ -113,9 +109,9 @@ export async function removeMacSpoofCheck(attachment: Attachment): Promise<void>
   // What the reference made for it, whose plugins may have been replaced since.
   const id = `${attachment.containerId}-${attachment.ifname}`;
   const chains = [`cni-br-iface-${id}`, `cni-br-iface-${id}-mac`];
-  await closingLate((open) => {
+  await closingLate(async (open) => {
     const isOwn = ({ chain, comment }: Rule) => chain === "PREROUTING" && comment === `macspoofchk-${id}`;
-    removeReferenceRules(open, { family: "bridge", name: "nat" }, isOwn, chains);
+    await removeReferenceRules(open, { family: "bridge", name: "nat" }, isOwn, chains);
   });
 }
 
@@ -126,9 +122,11 @@ export async function collectMacSpoofChecks(network: string, valid: readonly Att
 }
 
 async function remove(isGone: (comment: string) => boolean): Promise<void> {
-  await closingLate((open) => {
-    sweep(open, { table, isMap: (name) => name.startsWith(macSpoofName), chains: [] }, ({ comment = "" }) =>
-      isGone(comment),
+  await closingLate(async (open) => {
+    await sweep(
+      open,
+      { table, isMap: (name) => name.startsWith(macSpoofName), chains: [] },
+      ({ comment = "" }) => isGone(comment),
     );
   });
 }

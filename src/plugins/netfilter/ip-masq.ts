@@ -102,7 +102,7 @@ async function removeReferenceMasquerade(open: Disposable[], request: PluginRequ
   const { containerId, ifname } = request.invocation;
   const { masqueradeOwner, removeReferenceRules } = await import("./reference-rules.ts");
   const owner = masqueradeOwner(request.config.name, containerId, ifname);
-  removeReferenceRules(
+  await removeReferenceRules(
     open,
     referenceTable,
     ({ chain, comment = "" }) => chain === referenceChain && comment.startsWith(owner),

@@ -51,14 +51,17 @@ function addNetwork(transaction: Transaction, network: Prefix): void {
 }
 
 /** Removes the elements that a condition is true for, and what nothing needs any more; see {@link sweep}. */
-export function sweepMasquerade(open: Disposable[], isGone: (element: Element) => boolean): void {
-  sweep(open, { isMap: (name) => name.startsWith("masquerade"), chains: ["masquerade-"] }, isGone);
+export async function sweepMasquerade(
+  open: Disposable[],
+  isGone: (element: Element) => boolean,
+): Promise<void> {
+  await sweep(open, { isMap: (name) => name.startsWith("masquerade"), chains: ["masquerade-"] }, isGone);
 }
 
 /** Removes the elements of a network whose attachment is not among the valid ones. */
 export async function collectMasquerade(network: string, valid: readonly AttachmentKey[]): Promise<void> {
   const keep = new Set(valid.map(({ containerId, ifname }) => commentOf({ network, containerId, ifname })));
-  await closingLate((open) => {
-    sweepMasquerade(open, ({ comment = "" }) => isOfNetwork(comment, network) && !keep.has(comment));
-  });
+  await closingLate((open) =>
+    sweepMasquerade(open, ({ comment = "" }) => isOfNetwork(comment, network) && !keep.has(comment)),
+  );
 }

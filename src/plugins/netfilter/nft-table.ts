@@ -1,13 +1,13 @@
 import { isNotFound } from "../../linux/errors.ts";
 import {
   type Element,
-  isGenerationChanged,
   Nftables,
   type Ruleset,
   type TableRef,
   Transaction,
 } from "../../linux/nftables/index.ts";
 import { tableName } from "./masquerade-names.ts";
+import { untilUndisturbed } from "./optimistic.ts";
 
 /** All that Weft's plugins have in nftables. */
 export const table: TableRef = { family: "inet", name: tableName };
@@ -19,8 +19,6 @@ const ownChains = /^(?:postrouting$|masquerade-|portmap|firewall|macspoofchk)/;
 const ownSets = /^(?:masquerade|portmap|firewall|macspoofchk|__)/;
 const adminPrefix = "firewall-admin-";
 
-const tries = 20;
-
 /** What a plugin has in a table. */
 export interface Territory {
   /** Table inet weft-cni where not given. */
@@ -29,7 +27,15 @@ export interface Territory {
   /** How the names begin of the chains that are only there for elements that lead to them. */
   chains: readonly string[];
   /** A set whose elements are nobody's, but there for some of those chains. */
-  derived?: { set: string; isNeeded: (key: string, used: ReadonlySet<string>) => boolean };
+  derived?: {
+    set: string;
+    isNeeded: (key: string, used: ReadonlySet<string>) => boolean;
+    /**
+     * Is called before its elements go, with those and the others: perhaps several times, and not for the last time with
+     * the same.
+     */
+    prepare?: (gone: readonly string[], kept: readonly string[]) => void;
+  };
 }
 
 /**
@@ -37,20 +43,22 @@ export interface Territory {
  * when nothing but structure would be left, so that a host without containers has no trace of it. One transaction, done
  * anew where somebody else changed something meanwhile. `open` takes the socket; see closingLate.
  */
-export function sweep(open: Disposable[], territory: Territory, isGone: (element: Element) => boolean): void {
+export async function sweep(
+  open: Disposable[],
+  territory: Territory,
+  isGone: (element: Element) => boolean,
+): Promise<void> {
   const nft = new Nftables();
   open.push(nft);
   const of = territory.table ?? table;
-  for (let i = 1; ; i++) {
+  await untilUndisturbed(() => {
     try {
       const ruleset = nft.dump(of);
       nft.apply(removal(of, ruleset, territory, isGone), { generation: ruleset.generation });
-      return;
     } catch (error) {
-      if (isNotFound(error)) return;
-      if (!isGenerationChanged(error) || i === tries) throw error;
+      if (!isNotFound(error)) throw error;
     }
-  }
+  });
 }
 
 /** True where an administrator has something of his own in the table: then it stays. */
@@ -90,17 +98,27 @@ function removal(
     }
     transaction.deleteElements(set, gone);
   }
+  const { derived } = territory;
+  for (const set of sets) {
+    if (derived === undefined || set.name !== derived.set) continue;
+    const gone: Element[] = [];
+    const kept: string[] = [];
+    for (const element of set.elements ?? []) {
+      const key = String(element.key);
+      if (derived.isNeeded(key, used)) kept.push(key);
+      else gone.push(element);
+    }
+    derived.prepare?.(
+      gone.map(({ key }) => String(key)),
+      kept,
+    );
+    transaction.deleteElements(set, gone);
+  }
   if (left === 0 && !hasForeign({ sets, chains, rules, counters }))
     return new Transaction(of).delete({ kind: "table", ...of });
   for (const { name } of chains) {
     if (territory.chains.some((start) => name.startsWith(start)) && !used.has(name))
       transaction.delete({ kind: "chain", name });
-  }
-  const { derived } = territory;
-  for (const set of sets) {
-    if (derived === undefined || set.name !== derived.set) continue;
-    const gone = (set.elements ?? []).filter(({ key }) => !derived.isNeeded(String(key), used));
-    transaction.deleteElements(set, gone);
   }
   return transaction;
 }

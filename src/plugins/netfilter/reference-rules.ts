@@ -1,32 +1,25 @@
 import { isNotFound, isNotSupported } from "../../linux/errors.ts";
-import {
-  isGenerationChanged,
-  Nftables,
-  type Rule,
-  type TableRef,
-  Transaction,
-} from "../../linux/nftables/index.ts";
+import { Nftables, type Rule, type TableRef, Transaction } from "../../linux/nftables/index.ts";
+import { untilUndisturbed } from "./optimistic.ts";
 
 /*
  * What the reference plugins made in nftables for a container, and Weft removes: a node's plugins may have been replaced
  * while containers were running. Their rules say in comments whose they are.
  */
 
-const tries = 20;
-
 /**
  * Removes the rules of a table of the reference's that a condition is true for, and the chains of that names. The rest of
  * the table stays. `open` takes the socket; see closingLate.
  */
-export function removeReferenceRules(
+export async function removeReferenceRules(
   open: Disposable[],
   table: TableRef,
   isGone: (rule: Rule) => boolean,
   chains: readonly string[] = [],
-): void {
+): Promise<void> {
   const nft = new Nftables();
   open.push(nft);
-  for (let i = 1; ; i++) {
+  await untilUndisturbed(() => {
     try {
       const { rules, chains: present, generation } = nft.dump(table, { elements: () => false });
       const transaction = new Transaction(table);
@@ -38,12 +31,10 @@ export function removeReferenceRules(
       for (const { name } of gone) transaction.flush({ kind: "chain", name });
       for (const { name } of gone) transaction.delete({ kind: "chain", name });
       nft.apply(transaction, { generation });
-      return;
     } catch (error) {
-      if (isNotFound(error) || isNotSupported(error)) return;
-      if (!isGenerationChanged(error) || i === tries) throw error;
+      if (!isNotFound(error) && !isNotSupported(error)) throw error;
     }
-  }
+  });
 }
 
 function hash(text: string): string {
