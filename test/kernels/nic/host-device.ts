@@ -131,6 +131,18 @@ test.each(selectors)("%s by %s is moved, and comes back with its name and state"
   });
 });
 
+test.each(selectors)("%s by %s comes back under its name without a record too", async (model, _, of) => {
+  const [card, other] = [cards[model] as Card, cards[model === "virtio" ? "e1000" : "virtio"] as Card];
+  await inContainer(async ({ rtnl }) => {
+    await succeed("ADD", of(card));
+    rmSync(records, { recursive: true });
+    await succeed("DEL", of(other));
+    expect(rtnl.links.get("net1")).toMatchObject({ alias: card.name, mac: card.mac });
+    await succeed("DEL", of(card));
+    expect(host.rtnl.links.get(card.name)).toMatchObject({ mac: card.mac, up: false });
+  });
+});
+
 test("frames pass between the card in the container and the one on the host", async () => {
   const [mine, other] = [cards.e1000 as Card, cards.virtio as Card];
   host.rtnl.links.set(other.name, { up: true });
