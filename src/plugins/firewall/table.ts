@@ -139,10 +139,7 @@ export function isIsolatedPort(port: string): boolean {
 }
 
 /** Removes what is there for attachments that a condition is true for, of their comments, and what nothing needs any more. */
-export async function sweepFirewall(
-  open: Disposable[],
-  isGone: (comment: string) => boolean,
-): Promise<void> {
+export async function sweepFirewall(open: Disposable[], isGone: (comment: string) => boolean): Promise<void> {
   const isMap = (name: string) => name.startsWith("firewall");
   const isOwn = ({ comment = "" }: { comment?: string }) => isGone(comment);
   await sweep(
