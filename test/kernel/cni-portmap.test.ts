@@ -200,6 +200,35 @@ test("what listens at 127.0.0.1 alone stays out of reach for neighbours", async 
   expect(await blue.container.ask("127.0.0.1", 9090, 500)).not.toContain("private");
 });
 
+test("what was turned on for localhost is turned off with the last mapping that needs it, and nothing else is", async () => {
+  using host = new CniHost();
+  const localnet = "net/ipv4/conf/br0/route_localnet";
+  const { sysctl, nft } = host.node.kernel;
+  // Its masquerading keeps the table.
+  const masqueraded = host.container();
+  await host.succeed("ADD", masqueraded, host.config({ ipMasq: true }));
+  const before = host.state();
+  const blue = await Mapped.make(host, "blue", [web]);
+  const green = await Mapped.make(host, "green", [{ ...web, hostPort: 8081 }]);
+  const plain = await Mapped.make(host, "plain", [{ ...web, hostPort: 8082 }], { snat: false });
+  await blue.call("DEL");
+  expect(sysctl.read(localnet)).toBe("1");
+  expect(await host.node.ask("127.0.0.1", 8081)).toStartWith("green ");
+  await green.call("DEL");
+  expect(sysctl.read(localnet)).toBe("0");
+  await plain.call("DEL");
+  for (const { container } of [blue, green, plain]) await host.succeed("DEL", container, host.config());
+  expect(host.state().replace(/^table .*$/m, "")).toBe(before.replace(/^table .*$/m, ""));
+  await host.succeed("DEL", masqueraded, host.config({ ipMasq: true }));
+  expect(nft.tables()).toEqual([]);
+  // Somebody else's stays.
+  sysctl.write(localnet, "1");
+  const red = await Mapped.make(host, "red", [web]);
+  await red.call("DEL");
+  expect(nft.tables()).toEqual([]);
+  expect(sysctl.read(localnet)).toBe("1");
+});
+
 const conditions: [string, JsonObject][] = [
   [
     "iptables' words",

@@ -58,6 +58,16 @@ export function parseConditions(words: readonly string[], family: 4 | 6): Condit
   return conditions;
 }
 
+/** True for conditions that only iptables understands: one of its many other matches. */
+export function needsIptables(words: readonly string[], family: 4 | 6): boolean {
+  try {
+    parseConditions(words, family);
+    return false;
+  } catch {
+    return words.some((word) => word.startsWith("-"));
+  }
+}
+
 function canonical(what: Condition["what"], value: string, family: 4 | 6, field: string): string {
   // iptables ends a pattern of names with "+", nft with "*".
   if (what === "iifname") return value.endsWith("+") ? `${value.slice(0, -1)}*` : value;

@@ -6,7 +6,7 @@ import type { Ip } from "../../lib/ip.ts";
 import type { Prefix } from "../../lib/prefix.ts";
 import { didYouMean } from "../../lib/suggest.ts";
 import { requireChainName } from "../netfilter/iptables-names.ts";
-import { parseConditions } from "./conditions.ts";
+import { needsIptables, parseConditions } from "./conditions.ts";
 
 /** The keys of a portmap configuration. */
 export const portmapKeys = [
@@ -131,13 +131,8 @@ function parseBackend(
     );
   }
   for (const family of [4, 6] as const) {
-    try {
-      parseConditions(conditions[family], family);
-    } catch (error) {
-      const isOfIptables = conditions[family].some((word) => word.startsWith("-"));
-      if (backend === undefined && isOfIptables) return "iptables";
-      throw error;
-    }
+    if (backend === undefined && needsIptables(conditions[family], family)) return "iptables";
+    parseConditions(conditions[family], family);
   }
   return "nftables";
 }

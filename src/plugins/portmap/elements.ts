@@ -38,6 +38,12 @@ export function mainChainName({ suffix }: PortmapGroup): string {
 /** The chain that keeps neighbours from 127.0.0.0/8: there as long as anybody has a mapping, in whatever group. */
 export const guardChainName = "portmap-guard";
 
+/** The set of the links for which route_localnet was turned on, to be turned off with the last mapping that needs it. */
+export const localnetSetName = "portmap-localnet";
+
+/** How the names of {@link snatChainName} begin. */
+export const snatChainPrefix = "portmap-snat-";
+
 /** The map for mappings of a family, at one address of the host or at all. */
 export function dnatMapName(family: 4 | 6, byAddress: boolean, { suffix }: PortmapGroup): string {
   return `portmap${byAddress ? "-ip" : ""}${family}${suffix}`;
@@ -55,7 +61,7 @@ export function waitingMapName(family: 4 | 6, { suffix }: PortmapGroup): string 
 
 /** The chain that marks connections from a network. nft's names cannot have colons. */
 export function snatChainName(network: Prefix, markBit: number): string {
-  return `portmap-snat-${String(network).replaceAll(":", "_")}-${markBit}`;
+  return `${snatChainPrefix}${String(network).replaceAll(":", "_")}-${markBit}`;
 }
 
 /** The sources whose connections are masqueraded, besides localhost. */

@@ -1,16 +1,20 @@
 import { CniError, cniErrorCode } from "../../cni/errors.ts";
 import type { GcRequest, Plugin, PluginRequest } from "../../cni/plugin.ts";
 import type { Result } from "../../cni/result.ts";
-import type { Prefix } from "../../lib/prefix.ts";
 import { LeanNft } from "../../linux/lean/nft.ts";
-import { LeanRtnl } from "../../linux/lean/rtnl.ts";
 import { dnatPrefix, iptablesChain, placesOf } from "../netfilter/iptables-names.ts";
 import { tableName } from "../netfilter/masquerade-names.ts";
 import { attachmentOf, commentOf, isOfNetwork } from "../shared/attachment.ts";
 import { closingLate } from "../shared/closing.ts";
-import { tryWriteSysctl } from "../shared/interface.ts";
 import { withUndo } from "../shared/undo.ts";
-import { containerAddresses, parsePortmapConfig, parsePortmapForDel, portmapKeys } from "./config.ts";
+import {
+  containerAddresses,
+  type PortmapConfig,
+  parsePortmapConfig,
+  parsePortmapForDel,
+  portmapKeys,
+} from "./config.ts";
+import { allowLocalhost } from "./localnet.ts";
 import { addMappings, forgetFlows, missingMapping, removeMappings, sweepMappings } from "./nftables.ts";
 
 /** Of the newer reference's backend nftables. */
@@ -32,14 +36,18 @@ export const portmap: Plugin = {
     const config = parsePortmapConfig(request);
     const addresses = containerAddresses(request.config, request.invocation.ifname, config.mappings);
     if (addresses.length === 0) return prevResult;
-    if (config.snat) allowLocalhost(addresses);
-    if (config.backend === "nftables") {
-      await addMappings(request, config, addresses);
-    } else {
-      const { addIptablesMappings } = await import("./iptables.ts");
-      await withUndo(request, (undo) => addIptablesMappings(request, config, addresses, undo));
-    }
-    await forgetFlows(config.mappings);
+    await withUndo(request, async (undo) => {
+      if (config.backend === "nftables") {
+        undo.push(() => removeOwn(request, config));
+        await addMappings(request, config, addresses);
+        if (config.snat) await allowLocalhost(addresses, rememberLocalnet);
+      } else {
+        const { addIptablesMappings } = await import("./iptables.ts");
+        await addIptablesMappings(request, config, addresses, undo);
+        if (config.snat) await allowLocalhost(addresses, () => undefined);
+      }
+      await forgetFlows(config.mappings);
+    });
     return prevResult;
   },
 
@@ -99,15 +107,15 @@ export const portmap: Plugin = {
   },
 };
 
-/**
- * Lets connections from 127.0.0.1 leave by the link to the container (route_localnet). The structure has a rule that
- * keeps the neighbours there from reaching 127.0.0.0/8 (CVE-2020-8558).
- */
-function allowLocalhost(addresses: readonly Prefix[]): void {
-  const address = addresses.find(({ family }) => family === 4);
-  if (address === undefined) return;
-  using rtnl = new LeanRtnl();
-  const index = rtnl.outgoingLink(address.ip);
-  const link = index === undefined ? undefined : rtnl.find(index);
-  if (link !== undefined) tryWriteSysctl(`net/ipv4/conf/${link.name}/route_localnet`, "1");
+async function removeOwn(request: PluginRequest, config: PortmapConfig): Promise<void> {
+  await closingLate(async (open) => {
+    const nft = new LeanNft(tableName);
+    open.push(nft);
+    await removeMappings(open, nft, request, config);
+  });
+}
+
+async function rememberLocalnet(link: string): Promise<void> {
+  const { noteLocalnet } = await import("./table.ts");
+  noteLocalnet(link);
 }

@@ -20,7 +20,14 @@ import {
   th,
   vmap,
 } from "../../linux/nftables/expr.ts";
-import { type Chain, type Element, Nftables, type NftMap, Transaction } from "../../linux/nftables/index.ts";
+import {
+  type Chain,
+  type Element,
+  Nftables,
+  type NftMap,
+  type NftSet,
+  Transaction,
+} from "../../linux/nftables/index.ts";
 import { sweep, table } from "../netfilter/nft-table.ts";
 import { type Condition, parseConditions } from "./conditions.ts";
 import { type HostPort, type PortmapConfig, protocols } from "./config.ts";
@@ -28,11 +35,14 @@ import {
   dnatMapName,
   groupOf,
   guardChainName,
+  localnetSetName,
   mainChainName,
   type PortmapGroup,
   snatChainName,
+  snatChainPrefix,
   snatMapName,
 } from "./elements.ts";
+import { routeLocalnet } from "./localnet.ts";
 
 /*
  * The structure around the elements of elements.ts, and what looks through all of them.
@@ -79,6 +89,14 @@ function baseChain(
   type: Chain["type"] & string,
 ): Chain {
   return { kind: "chain", name, type, hook, priority };
+}
+
+const localnetSet: NftSet = { kind: "set", name: localnetSetName, key: "ifname" };
+
+/** Notes that route_localnet of a link is turned on. Throws ENOENT where the structure is missing. */
+export function noteLocalnet(link: string): void {
+  using nft = new Nftables();
+  nft.apply(new Transaction(table).add(localnetSet).addElements(localnetSet, [{ key: link }]));
 }
 
 /** Makes table, maps and chains for a configuration and the networks of its containers. Safe to repeat. */
@@ -168,9 +186,25 @@ export async function sweepPortmap(
   isGone: (comment: string) => boolean,
 ): Promise<HostPort[]> {
   const ports = new Map<string, HostPort>();
+  const turnedOff = new Set<string>();
   await sweep(
     open,
-    { isMap: (name) => name.startsWith("portmap"), chains: ["portmap-snat-"] },
+    {
+      isMap: (name) => name.startsWith("portmap"),
+      chains: [snatChainPrefix],
+      derived: {
+        set: localnetSetName,
+        isNeeded: (_, used) => [...used].some((chain) => chain.startsWith(snatChainPrefix)),
+        prepare: (gone, kept) => {
+          // Before the guard goes. Who has come meanwhile and found it turned on gets it back.
+          for (const link of kept) if (turnedOff.delete(link)) routeLocalnet(link, true);
+          for (const link of gone) {
+            routeLocalnet(link, false);
+            turnedOff.add(link);
+          }
+        },
+      },
+    },
     ({ key, comment = "" }) => {
       if (!isGone(comment)) return false;
       ports.set(String(key), hostPortOf(key));
