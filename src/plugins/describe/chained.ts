@@ -1,3 +1,4 @@
+import { needsIptables } from "../portmap/conditions.ts";
 import { type Advice, type Description, type Keys, listed, sentences } from "./description.ts";
 
 export const tuning: Description = {
@@ -58,7 +59,10 @@ export const portmap: Description = {
 };
 
 function usesIptables(keys: Keys): boolean {
-  return keys.text("backend") === "iptables" || keys.text("externalSetMarkChain") !== undefined;
+  const backend = keys.text("backend") || undefined;
+  if (backend !== undefined) return backend === "iptables";
+  if (keys.text("externalSetMarkChain") !== undefined) return true;
+  return ([4, 6] as const).some((family) => needsIptables(keys.texts(`conditionsV${family}`), family));
 }
 
 function undeclared(capabilities: readonly string[], name: string, problem: string): Advice[] {

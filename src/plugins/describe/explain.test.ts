@@ -84,6 +84,16 @@ const complete: [string, JsonObject, string[]][] = [
     ["portMappings", "all connections", "-s 10.0.0.0/8"],
   ],
   [
+    "portmap",
+    { capabilities: { portMappings: true }, conditionsV4: ["-m", "state", "--state", "NEW"] },
+    ["(by iptables)"],
+  ],
+  [
+    "portmap",
+    { capabilities: { portMappings: true }, conditionsV4: ["!", "-d", "192.0.2.0/24"] },
+    ["(nftables table inet weft-cni)"],
+  ],
+  [
     "bandwidth",
     { ingressRate: 10_000_000, ingressBurst: 1500, shapedSubnets: ["10.0.0.0/8"] },
     ["receives to 10 Mbit/s, 1.5 kbit of it at once", "only to and from 10.0.0.0/8"],
