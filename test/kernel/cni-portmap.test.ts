@@ -282,8 +282,10 @@ test("DEL does away with what one before left that was killed when its elements 
     using host = new CniHost();
     const blue = await Mapped.make(host, "blue", [web], more);
     const { sets } = host.node.kernel.nft.dump({ family: "inet", name: "weft-cni" });
-    host.node.nft(sets.map(({ name }) => `flush map inet weft-cni ${name}`).join(";"));
+    const maps = sets.filter(({ kind }) => kind === "map");
+    host.node.nft(maps.map(({ name }) => `flush map inet weft-cni ${name}`).join(";"));
     await blue.call("DEL");
+    expect(host.node.kernel.sysctl.read("net/ipv4/conf/br0/route_localnet")).toBe("0");
     expect(host.node.kernel.nft.tables()).toEqual([]);
   }
 });
