@@ -6,6 +6,7 @@ import { expect } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join as path } from "node:path";
 import type { JsonObject } from "../../src/cni/fields.ts";
+import { iptablesChain } from "../../src/plugins/netfilter/iptables-names.ts";
 import { needs, testWith } from "../lib/needs.ts";
 import { type Call, CniHost, referencePlugins } from "./cni-fixture.ts";
 import type { Namespace } from "./services-fixture.ts";
@@ -419,6 +420,24 @@ test("an ADD starts iptables once for each family, save for the first on a host"
     await host.succeed("ADD", second, config);
     expect(started()).toEqual(["iptables-restore", "ip6tables-restore"]);
   }
+});
+
+test("DEL and GC remove what was made while ipMasq was on, and an ordinary DEL starts no iptables", async () => {
+  using host = new IptablesHost("nft");
+  const on = host.config({ cniVersion: "1.1.0", ipMasq: true, ipMasqBackend: "iptables" });
+  const { ipMasq: _, ...off } = on;
+  const [first, second, third] = [host.container(), host.container(), host.container()];
+  for (const container of [first, second]) await host.succeed("ADD", container, on);
+  const started = count(host);
+  await host.succeed("ADD", third, off);
+  await host.succeed("DEL", third, off);
+  expect(started()).toEqual([]);
+  await host.succeed("DEL", first, off);
+  const chainOf = ({ name }: Namespace) => iptablesChain("net", name);
+  expect(host.state()).not.toContain(chainOf(first));
+  expect(host.state()).toContain(chainOf(second));
+  await host.succeed("GC", undefined, { ...off, "cni.dev/valid-attachments": [] });
+  expect(host.state()).not.toContain(chainOf(second));
 });
 
 test("a chain of somebody else's marks what has to be masqueraded", async () => {
