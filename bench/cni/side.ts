@@ -132,7 +132,11 @@ export class Side implements Disposable {
     using inside = new Rtnl({ netns });
     const times = { add: [] as number[], del: [] as number[] };
     const master = rtnl.links.get(bridge).index;
-    inNetns(netns, () => writeFileSync("/proc/sys/net/ipv4/conf/default/arp_notify", "1"));
+    // As the plugins have it: what the kernel tells of a new interface it tells at once.
+    inNetns(netns, () => {
+      writeFileSync("/proc/sys/net/ipv4/conf/default/arp_notify", "1");
+      writeFileSync("/proc/sys/net/ipv6/conf/default/accept_dad", "0");
+    });
     const address = Prefix.parse("10.77.255.254/16");
     for (let i = 0; i < 20; i++) {
       const start = Bun.nanoseconds();
