@@ -113,9 +113,11 @@ export const differences: readonly Rule[] = [
   {
     name: "link-alias",
     reason:
-      "The host's end of a pair has an alias that says whose it is (network, container, interface): GC finds by it what nobody owns any more.",
+      "The host's end of a pair, and a VRF, have an alias that says whose they are (network, container, interface): GC finds by it what nobody owns any more, and DEL leaves a VRF that somebody else made.",
     matches: ({ key, reference, weft }) =>
-      /^host link\/.*\/ifalias$/.test(key) && reference === undefined && weft?.startsWith("weft: ") === true,
+      /^(host|c\d) link\/.*\/ifalias$/.test(key) &&
+      reference === undefined &&
+      weft?.startsWith("weft: ") === true,
   },
   {
     name: "neighbours-told",
