@@ -23,7 +23,7 @@ test("a link is made by a process with the context, and is as any other", async 
   const taken = await host.call("ADD", container, config);
   expect(taken.json).toMatchObject({
     code: 999,
-    msg: expect.stringMatching(/^plugin "tap" failed \(ADD\): .*already exists/),
+    msg: expect.stringContaining("already exists"),
   });
   await host.succeed("CHECK", container, { ...config, prevResult: json });
   await host.succeed("DEL", container, config);
