@@ -47,6 +47,7 @@ export class LeaseRecords {
   #append(line: string): void {
     // The line break comes first, so that a line that was cut short spoils no other.
     const text = `\n${line}`;
+    const before = this.#known();
     try {
       appendText(this.#path, text, 0o644);
     } catch (error) {
@@ -54,12 +55,11 @@ export class LeaseRecords {
       makeFolders(this.#folder, 0o755);
       appendText(this.#path, text, 0o644);
     }
-    this.#text = this.#known() + text;
+    this.#text = before + text;
   }
 
-  write({ owner, ips, holder }: LeaseRecord): void {
-    this.#known();
-    this.#append(`${startOf(owner)}${JSON.stringify({ ips: ips.map(String), ...holder }).slice(1)}`);
+  write(record: LeaseRecord): void {
+    this.#append(lineOf(record));
   }
 
   /** Undefined where there is none. */
@@ -103,11 +103,7 @@ export class LeaseRecords {
   }
 
   #rewrite(records: readonly LeaseRecord[]): void {
-    const lines = records.map(
-      ({ owner, ips, holder }) =>
-        `\n${startOf(owner)}${JSON.stringify({ ips: ips.map(String), ...holder }).slice(1)}`,
-    );
-    const text = lines.join("");
+    const text = records.map((record) => `\n${lineOf(record)}`).join("");
     const whole = `{"length":${text.length}}${text}`;
     // No network has such a name.
     const draft = `${this.#path}.draft,`;
@@ -120,6 +116,10 @@ export class LeaseRecords {
 /** How the lines of an attachment begin. */
 function startOf({ containerId, ifname }: Owner): string {
   return `{"containerId":${JSON.stringify(containerId)},"ifname":${JSON.stringify(ifname)},`;
+}
+
+function lineOf({ owner, ips, holder }: LeaseRecord): string {
+  return `${startOf(owner)}${JSON.stringify({ ips: ips.map(String), ...holder }).slice(1)}`;
 }
 
 function readIfThere(path: string): string {
