@@ -57,10 +57,7 @@ export class RuntimeTurns {
 
   /** Keeps the container's turn, which the caller has, until `work` is done, though the caller's action ends before. */
   keepUntil(containerId: string, work: Promise<unknown>): void {
-    const done = work.then(
-      () => {},
-      () => {},
-    );
+    const done = Promise.allSettled([this.#unfinished.get(containerId), work]).then(() => {});
     this.#unfinished.set(containerId, done);
     done.then(() => {
       if (this.#unfinished.get(containerId) === done) this.#unfinished.delete(containerId);

@@ -4,6 +4,7 @@ import { readdirSync } from "node:fs";
 import type { JsonObject } from "../../src/cni/fields.ts";
 import { Prefix } from "../../src/lib/prefix.ts";
 import { LeanNft } from "../../src/linux/lean/nft.ts";
+import { untilUndisturbed } from "../../src/plugins/netfilter/optimistic.ts";
 import { type PortmapConfig, protocols } from "../../src/plugins/portmap/config.ts";
 import { takeOver } from "../../src/plugins/portmap/waiting.ts";
 import { type Answer, addressOf, CniHost } from "./cni-fixture.ts";
@@ -381,14 +382,15 @@ test("a port that is taken over leaves no descriptor open", async () => {
     backend: "nftables",
   };
   const openDescriptors = () => readdirSync("/proc/self/fd").length;
-  host.node.in(() => {
-    const before = openDescriptors();
-    expect(takeOver(config, [Prefix.parse("10.77.0.100/24")], "net/other/eth0")).toHaveLength(1);
-    expect(openDescriptors()).toBe(before);
-  });
+  const before = openDescriptors();
+  const address = Prefix.parse("10.77.0.100/24");
+  // Its socket is of the namespace in which it begins.
+  const { taken } = host.node.in(() => ({ taken: takeOver(config, [address], "net/other/eth0") }));
+  expect(await taken).toHaveLength(1);
+  expect(openDescriptors()).toBe(before);
 });
 
-test("what is found is changed only while nobody else changes anything", async () => {
+test("elements are changed only while nobody else changes anything", async () => {
   using host = new CniHost();
   await Mapped.make(host, "blue", [web]);
   const set = "portmap4";
@@ -396,14 +398,15 @@ test("what is found is changed only while nobody else changes anything", async (
   const data = Uint8Array.of(10, 77, 0, 100, 0, 80, 0, 0);
   using nft = host.node.in(() => new LeanNft("weft-cni"));
   let attempts = 0;
-  const remove = (generation: number) => {
+  const remove = () => {
     attempts++;
+    const generation = nft.generation();
     const owner = nft.find({ set, key })?.comment;
     // Somebody takes the port between the look and the deed.
     if (attempts === 1) nft.add([{ set, key, data, comment: "net/other/eth0" }], [{ set, key }]);
     if (owner !== "net/other/eth0") nft.delete([{ set, key }], generation);
   };
-  nft.atOneGeneration(remove);
+  await untilUndisturbed(remove);
   expect(attempts).toBe(2);
   expect(nft.find({ set, key })?.comment).toBe("net/other/eth0");
   const generation = nft.generation();

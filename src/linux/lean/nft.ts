@@ -1,5 +1,4 @@
-import type { ErrnoName } from "../errno.ts";
-import { isErrno, isNotFound } from "../errors.ts";
+import { isNotFound } from "../errors.ts";
 import { LeanSocket, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL } from "./socket.ts";
 
 const NETLINK_NETFILTER = 12;
@@ -40,8 +39,6 @@ const NF_DROP = 0;
 const COMMENT = 0;
 /** sizeof struct nlmsghdr and nfgenmsg. */
 const PAYLOAD = 20;
-/** How often a change is tried while others change the ruleset. */
-const tries = 20;
 
 /** A table by family and name. */
 export interface LeanTable {
@@ -117,7 +114,10 @@ export class LeanNft {
     socket.exchange(last, operation, `${subject} in table inet ${this.#table}`);
   }
 
-  /** The number of the ruleset's last change, in this network namespace: of any table, by anybody. */
+  /**
+   * The number of the ruleset's last change, in this network namespace: of any table, by anybody. Who looks for elements
+   * and then changes what was found takes it first and hands it to {@link add} or {@link delete}.
+   */
   generation(): number {
     const socket = this.#socket;
     const seq = this.#begin(NFT_MSG_GETGEN, 0);
@@ -125,20 +125,6 @@ export class LeanNft {
     const end = socket.exchange(seq, "get generation", "of nftables");
     const at = socket.find(NFTA_GEN_ID, PAYLOAD, end);
     return at === undefined ? 0 : socket.view.getUint32(at, false);
-  }
-
-  /**
-   * Runs an action that looks for elements and then, by {@link add} or {@link delete} with the generation it is given,
-   * changes what it found: anew where somebody else changed something in between. Throws ERESTART where that never ends.
-   */
-  atOneGeneration<T>(action: (generation: number) => T): T {
-    for (let i = 1; ; i++) {
-      try {
-        return action(this.generation());
-      } catch (error) {
-        if (!isErrno(error, "ERESTART" as ErrnoName) || i === tries) throw error;
-      }
-    }
   }
 
   /** How many rules a chain has and how many elements and rules lead to it, together; undefined where there is none. */
@@ -217,7 +203,7 @@ export class LeanNft {
   /**
    * Adds elements in one transaction, in place of those of `replace` that are there. Throws EEXIST where an element
    * is there already and ENOENT where a map or chain is missing; the kernel takes long to undo (some 15 ms). With a
-   * generation nothing is done where the ruleset has changed since: see {@link atOneGeneration}.
+   * generation nothing is done and ERESTART thrown where the ruleset has changed since.
    */
   add(elements: readonly LeanElement[], replace: readonly LeanKey[] = [], generation?: number): void {
     this.#transact("add elements", `of map ${elements[0]?.set}`, generation, () => {

@@ -1,8 +1,8 @@
 import type { PluginRequest } from "../../cni/plugin.ts";
 import type { Result } from "../../cni/result.ts";
 import { anyOf } from "../../lib/lists.ts";
-import { isExists, isNotFound } from "../../linux/errors.ts";
-import { type LeanElement, type LeanKey, LeanNft } from "../../linux/lean/nft.ts";
+import { type LeanElement, LeanNft } from "../../linux/lean/nft.ts";
+import { isAnyUnused, removeOwn, setElements, withStructure } from "../netfilter/elements.ts";
 import { tableName } from "../netfilter/masquerade-names.ts";
 import { attachmentOf, commentOf } from "../shared/attachment.ts";
 import { type Bridge, bridgeOf, type FirewallConfig } from "./config.ts";
@@ -41,20 +41,11 @@ export async function addFirewall(
   const comment = commentOf(attachmentOf(request));
   using nft = new LeanNft(tableName);
   const chains = [firewallChain(config.policy, bridge), config.adminChain];
-  if (anyOf(chains, (chain) => nft.chainUse(chain) === undefined)) await makeStructure(config, bridge);
-  for (let attempt = 1; ; attempt++) {
-    try {
-      nft.add(
-        elements,
-        elements.filter((key) => nft.find(key) !== undefined),
-      );
-      break;
-    } catch (error) {
-      // Another process removed the chain with its last element, or gave the element to somebody else.
-      if (attempt === 3 || (!isNotFound(error) && !isExists(error))) throw error;
-      await makeStructure(config, bridge);
-    }
-  }
+  await withStructure(
+    !anyOf(chains, (chain) => nft.chainUse(chain) === undefined),
+    () => makeStructure(config, bridge),
+    () => setElements(nft, elements),
+  );
   if (config.policy !== "isolated" || bridge?.port === undefined) return;
   const { isolatePort } = await import("./table.ts");
   isolatePort(bridge.port, comment);
@@ -72,32 +63,14 @@ export async function removeFirewall(
   request: PluginRequest,
 ): Promise<void> {
   const comment = commentOf(attachmentOf(request));
-  const own: LeanKey[] = [];
-  const chains = new Set<string>();
-  for (const { address } of request.config.prevResult?.ips ?? []) {
-    const key: LeanKey = { set: firewallMap(address.family), key: address.ip.bytes };
-    const element = nft.find(key);
-    if (element?.comment !== comment) continue;
-    own.push(key);
-    if (element.chain !== undefined) chains.add(element.chain);
-  }
+  const keys = (request.config.prevResult?.ips ?? []).map(({ address: { family, ip } }) => ({
+    set: firewallMap(family),
+    key: ip.bytes,
+  }));
+  const chains = await removeOwn(nft, keys, comment);
   // What the runtime does not say is found by the comment, and the last one takes the structure along.
-  const isPlain =
-    own.length > 0 &&
-    [...chains].every(
-      (chain) =>
-        !chain.startsWith("firewall-isolated-") && (nft.chainUse(chain) ?? 0) > own.length + rulesOfChain,
-    );
-  if (isPlain) {
-    try {
-      nft.delete(own);
-      // Unless other DELs at the same time left it to this one to take the structure along.
-      if ([...chains].every((chain) => (nft.chainUse(chain) ?? 0) > rulesOfChain)) return;
-    } catch (error) {
-      // A second DEL of the same attachment was quicker.
-      if (!isNotFound(error)) throw error;
-    }
-  }
+  const isPlain = chains !== undefined && !anyOf(chains, (chain) => chain.startsWith("firewall-isolated-"));
+  if (isPlain && !isAnyUnused(nft, chains, rulesOfChain)) return;
   const { sweepFirewall } = await import("./table.ts");
   await sweepFirewall(open, (owner) => owner === comment);
 }

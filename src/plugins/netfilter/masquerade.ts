@@ -1,9 +1,9 @@
 import type { Ip } from "../../lib/ip.ts";
 import { anyOf } from "../../lib/lists.ts";
 import type { Prefix } from "../../lib/prefix.ts";
-import { isNotFound } from "../../linux/errors.ts";
 import { type LeanElement, type LeanKey, LeanNft } from "../../linux/lean/nft.ts";
 import { type Attachment, commentOf } from "../shared/attachment.ts";
+import { isAnyUnused, removeOwn, setElements, withStructure } from "./elements.ts";
 import { masqueradeChain, masqueradeMap, rulesOfChain, tableName } from "./masquerade-names.ts";
 
 function keyOf(ip: Ip): LeanKey {
@@ -24,30 +24,16 @@ export async function addMasquerade(attachment: Attachment, addresses: readonly 
     if (!anyOf(networks, (other) => other.equals(network))) networks.push(network);
     elements.push({ ...keyOf(address.ip), data: masqueradeChain(network), comment });
   }
-  if (anyOf(networks, (network) => nft.chainUse(masqueradeChain(network)) === undefined)) {
-    await makeStructure(networks);
-  }
-  for (let attempt = 1; ; attempt++) {
-    try {
-      nft.atOneGeneration((generation) => nft.add(elements, presentAmong(nft, elements), generation));
-      return;
-    } catch (error) {
-      // Another process removed the chain with its last element.
-      if (attempt === 3 || !isNotFound(error)) throw error;
-      await makeStructure(networks);
-    }
-  }
+  await withStructure(
+    !anyOf(networks, (network) => nft.chainUse(masqueradeChain(network)) === undefined),
+    () => makeStructure(networks),
+    () => setElements(nft, elements),
+  );
 }
 
 async function makeStructure(networks: readonly Prefix[]): Promise<void> {
   const { addMasqueradeStructure } = await import("./masquerade-table.ts");
   addMasqueradeStructure(networks);
-}
-
-function presentAmong(nft: LeanNft, keys: readonly LeanKey[]): LeanKey[] {
-  const present: LeanKey[] = [];
-  for (const key of keys) if (nft.find(key) !== undefined) present.push(key);
-  return present;
 }
 
 /**
@@ -61,7 +47,10 @@ export async function removeMasquerade(
   attachment: Attachment,
   ips: readonly Ip[] | undefined,
 ): Promise<void> {
-  if (ips !== undefined && removeElements(nft, attachment, ips) === "in use") return;
+  if (ips !== undefined) {
+    const chains = await removeOwn(nft, ips.map(keyOf), commentOf(attachment));
+    if (chains !== undefined && !isAnyUnused(nft, chains, rulesOfChain)) return;
+  }
   await sweepOwn(open, attachment);
 }
 
@@ -72,7 +61,10 @@ export async function removeKnownMasquerade(
   attachment: Attachment,
   ips: readonly Ip[] | undefined,
 ): Promise<void> {
-  if (ips !== undefined && removeElements(nft, attachment, ips) !== "unused") return;
+  if (ips !== undefined) {
+    const chains = await removeOwn(nft, ips.map(keyOf), commentOf(attachment));
+    if (chains === undefined || !isAnyUnused(nft, chains, rulesOfChain)) return;
+  }
   await sweepOwn(open, attachment);
 }
 
@@ -80,32 +72,6 @@ async function sweepOwn(open: Disposable[], attachment: Attachment): Promise<voi
   const { sweepMasquerade } = await import("./masquerade-table.ts");
   const comment = commentOf(attachment);
   await sweepMasquerade(open, (element) => element.comment === comment);
-}
-
-/**
- * Removes the attachment's own elements: "none" where it had none, perhaps because a DEL before was killed in the middle;
- * else whether one of their chains is "unused" now, or all are still "in use".
- */
-function removeElements(
-  nft: LeanNft,
-  attachment: Attachment,
-  ips: readonly Ip[],
-): "none" | "unused" | "in use" {
-  const comment = commentOf(attachment);
-  const chains = new Set<string>();
-  const removed = nft.atOneGeneration((generation) => {
-    const own: LeanKey[] = [];
-    for (const ip of ips) {
-      const element = nft.find(keyOf(ip));
-      if (element?.comment !== comment) continue;
-      own.push(keyOf(ip));
-      if (element.chain !== undefined) chains.add(element.chain);
-    }
-    if (own.length > 0) nft.delete(own, generation);
-    return own.length;
-  });
-  if (removed === 0) return "none";
-  return anyOf(chains, (chain) => (nft.chainUse(chain) ?? 0) <= rulesOfChain) ? "unused" : "in use";
 }
 
 /** True where the address of the attachment is masqueraded. */

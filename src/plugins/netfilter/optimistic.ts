@@ -1,14 +1,13 @@
 import { CniError, cniErrorCode } from "../../cni/errors.ts";
 import { isErrno } from "../../linux/errors.ts";
-import { isGenerationChanged } from "../../linux/nftables/index.ts";
 
 const tries = 20;
 /** Milliseconds. */
 const longestPause = 32;
 
-/** True where nftables changed, or was being changed, by somebody else meanwhile. */
+/** True where nftables was changed by somebody else meanwhile, or was just being changed. */
 function isDisturbed(error: unknown): boolean {
-  return isGenerationChanged(error) || isErrno(error, "EAGAIN");
+  return isErrno(error, "ERESTART", "EAGAIN");
 }
 
 /**
@@ -16,13 +15,12 @@ function isDisturbed(error: unknown): boolean {
  * after a short pause of chance length, lest all of them meet again. Throws a {@link CniError} of code 11 where that does
  * not end.
  */
-export async function untilUndisturbed(change: () => void): Promise<void> {
+export async function untilUndisturbed<T>(change: () => T): Promise<T> {
   let cause: unknown;
   for (let i = 0; i < tries; i++) {
     if (i > 0) await pause(Math.min(2 ** i, longestPause) * Math.random());
     try {
-      change();
-      return;
+      return change();
     } catch (error) {
       if (!isDisturbed(error)) throw error;
       cause = error;

@@ -1,8 +1,9 @@
 import type { PluginRequest } from "../../cni/plugin.ts";
 import type { Prefix } from "../../lib/prefix.ts";
-import { isNotFound } from "../../linux/errors.ts";
 import { type LeanElement, type LeanKey, LeanNft } from "../../linux/lean/nft.ts";
+import { isAnyUnused, removeOwn, withStructure } from "../netfilter/elements.ts";
 import { tableName } from "../netfilter/masquerade-names.ts";
+import { untilUndisturbed } from "../netfilter/optimistic.ts";
 import { attachmentOf, commentOf } from "../shared/attachment.ts";
 import { type HostPort, type PortmapConfig, udp } from "./config.ts";
 import {
@@ -37,29 +38,20 @@ export async function addMappings(
   using nft = new LeanNft(tableName);
   const chains = new Set(elements.flatMap(({ data }) => (typeof data === "string" ? [data] : [])));
   const isComplete = chains.size > 0 && [...chains].every((chain) => nft.chainUse(chain) !== undefined);
-  if (!isComplete) await makeStructure(config, addresses);
-  for (let attempt = 1; ; attempt++) {
-    try {
-      if (!nft.atOneGeneration((generation) => addUnlessTaken(nft, elements, comment, generation))) {
-        const { takeOver } = await import("./waiting.ts");
-        for (const sentence of takeOver(config, addresses, comment)) request.warn(sentence);
-      }
-      return;
-    } catch (error) {
-      // Another process removed the structure with its last element.
-      if (attempt === 3 || !isNotFound(error)) throw error;
-      await makeStructure(config, addresses);
-    }
-  }
+  await withStructure(
+    isComplete,
+    () => makeStructure(config, addresses),
+    async () => {
+      if (await untilUndisturbed(() => addUnlessTaken(nft, elements, comment))) return;
+      const { takeOver } = await import("./waiting.ts");
+      for (const sentence of await takeOver(config, addresses, comment)) request.warn(sentence);
+    },
+  );
 }
 
 /** False, and nothing is done, where another attachment has one of the ports. */
-function addUnlessTaken(
-  nft: LeanNft,
-  elements: readonly LeanElement[],
-  comment: string,
-  generation: number,
-): boolean {
+function addUnlessTaken(nft: LeanNft, elements: readonly LeanElement[], comment: string): boolean {
+  const generation = nft.generation();
   const present: LeanKey[] = [];
   for (const { set, key } of elements) {
     const owner = nft.find({ set, key })?.comment;
@@ -90,16 +82,16 @@ export async function removeMappings(
   config: PortmapConfig,
 ): Promise<void> {
   const comment = commentOf(attachmentOf(request));
-  const { chains, isWaitedFor } = nft.atOneGeneration((generation) =>
-    removeElements(nft, config, comment, generation),
-  );
+  const chains = await removeOwn(nft, keysFor(config), comment);
+  const group = groupOf(config);
+  const isWaitedFor = ([4, 6] as const).some((family) => nft.hasSet(waitingMapName(family, group)));
   // What the runtime forgot to say, or says otherwise than at ADD, is found by the comment, and what a DEL left that was
   // killed is done away with, unless nobody has mapped a port. Also this container itself may wait for a port.
   const mayBeLeft =
     isWaitedFor ||
     (chains === undefined
       ? nft.chainUse(guardChainName) !== undefined
-      : chains.every((chain) => (nft.chainUse(chain) ?? 0) <= rulesOfSnatChain));
+      : chains.size === 0 || isAnyUnused(nft, chains, rulesOfSnatChain));
   if (mayBeLeft) await sweepMappings(open, (owner) => owner === comment);
   if (chains !== undefined) await forgetFlows(config.mappings);
 }
@@ -109,7 +101,7 @@ export async function sweepMappings(open: Disposable[], isGone: (comment: string
   const { sweepPortmap } = await import("./table.ts");
   const ports = await sweepPortmap(open, isGone);
   const { handBack } = await import("./waiting.ts");
-  handBack(open);
+  await handBack(open);
   await forgetFlows(ports);
 }
 
@@ -118,30 +110,6 @@ export async function forgetFlows(ports: readonly HostPort[]): Promise<void> {
   if (!ports.some(({ protocol }) => protocol === udp)) return;
   const { forgetUdpFlows } = await import("./flows.ts");
   forgetUdpFlows(ports);
-}
-
-interface Removed {
-  /** Where the container's elements led to; undefined where there were none. */
-  chains: string[] | undefined;
-  /** True where somebody waited for a port at that time. */
-  isWaitedFor: boolean;
-}
-
-/** Removes the container's own elements. */
-function removeElements(nft: LeanNft, config: PortmapConfig, comment: string, generation: number): Removed {
-  const group = groupOf(config);
-  const isWaitedFor = ([4, 6] as const).some((family) => nft.hasSet(waitingMapName(family, group)));
-  const own: LeanKey[] = [];
-  const chains = new Set<string>();
-  for (const key of keysFor(config)) {
-    const element = nft.find(key);
-    if (element?.comment !== comment) continue;
-    own.push(key);
-    if (element.chain !== undefined) chains.add(element.chain);
-  }
-  if (own.length === 0) return { chains: undefined, isWaitedFor };
-  nft.delete(own, generation);
-  return { chains: [...chains], isWaitedFor };
 }
 
 /** The map that lacks one of a container's mappings; undefined where all are there. */

@@ -3,13 +3,13 @@ import { isNotFound } from "../../linux/errors.ts";
 import {
   type Datum,
   type Element,
-  isGenerationChanged,
   Nftables,
   type NftMap,
   type NftSet,
   Transaction,
 } from "../../linux/nftables/index.ts";
 import { table } from "../netfilter/nft-table.ts";
+import { untilUndisturbed } from "../netfilter/optimistic.ts";
 import { isOfFamily, type PortmapConfig, protocolName } from "./config.ts";
 import { groupOf, type PortmapGroup, snatChainName, snatNetwork, waitingMapName } from "./elements.ts";
 import { dnatMap, snatMap } from "./table.ts";
@@ -26,7 +26,6 @@ import { dnatMap, snatMap } from "./table.ts";
  */
 
 const families = [4, 6] as const;
-const tries = 20;
 
 const any = { 4: "0.0.0.0", 6: "::" } as const;
 
@@ -65,17 +64,12 @@ class Maps {
   }
 }
 
-/** Runs `change` on what is there and applies what it returns, anew where somebody else changed something meanwhile. */
-function change(nft: Nftables, plan: (maps: Maps) => Transaction): void {
-  for (let i = 1; ; i++) {
+/** Applies what `plan` makes of what is there. */
+async function change(nft: Nftables, plan: (maps: Maps) => Transaction): Promise<void> {
+  await untilUndisturbed(() => {
     const { sets, generation } = nft.dump(table, { elements: ({ name }) => name.startsWith("portmap") });
-    try {
-      nft.apply(plan(new Maps(sets)), { generation });
-      return;
-    } catch (error) {
-      if (!isGenerationChanged(error) || i === tries) throw error;
-    }
-  }
+    nft.apply(plan(new Maps(sets)), { generation });
+  });
 }
 
 /** A mapping as it stands in the two maps. */
@@ -137,12 +131,16 @@ function isSamePort(a: Mapping, b: Mapping): boolean {
  * Maps a container's ports where others have some of them, which wait from now on. Returns a sentence for each of those.
  * Throws ENOENT where the structure is missing.
  */
-export function takeOver(config: PortmapConfig, addresses: readonly Prefix[], comment: string): string[] {
+export async function takeOver(
+  config: PortmapConfig,
+  addresses: readonly Prefix[],
+  comment: string,
+): Promise<string[]> {
   const group = groupOf(config);
   const wanted = planned(config, addresses, comment);
   let displaced: Mapping[] = [];
   using nft = new Nftables();
-  change(nft, (maps) => {
+  await change(nft, (maps) => {
     const present = mappingsIn(maps, group).filter((each) => wanted.some((other) => isSamePort(each, other)));
     displaced = present.filter(({ dnat }) => dnat.comment !== comment);
     const transaction = new Transaction(table);
@@ -183,11 +181,11 @@ function place(
 }
 
 /** Gives ports that nobody has any more to those who wait for them. `open` takes the socket; see closingLate. */
-export function handBack(open: Disposable[]): void {
+export async function handBack(open: Disposable[]): Promise<void> {
   const nft = new Nftables();
   open.push(nft);
   try {
-    change(nft, (maps) => {
+    await change(nft, (maps) => {
       const transaction = new Transaction(table);
       for (const suffix of suffixesIn(maps)) handBackIn(transaction, maps, { suffix });
       return transaction;
