@@ -1,4 +1,5 @@
-// Network namespaces that a test left because it died. Tests name theirs weft-t-WHAT-PID-N or weft-t-PID-WHAT.
+// Network namespaces that a test left because it died. Tests name theirs weft-t-WHAT-PID-N, weft-t-WHAT-PID-N-WORD
+// or weft-t-PID-WHAT.
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -8,7 +9,7 @@ const folder = "/run/netns";
 /** @param {string} name */
 function isOrphan(name) {
   if (!name.startsWith("weft-t-")) return false;
-  const pid = /^weft-t-(\d+)-/.exec(name)?.[1] ?? /-(\d+)-\d+$/.exec(name)?.[1];
+  const pid = /^weft-t-(\d+)-/.exec(name)?.[1] ?? /-(\d+)-\d+(?:-[a-z][-\w]*)?$/.exec(name)?.[1];
   if (pid !== undefined) return !existsSync(`/proc/${pid}`);
   const age = Date.now() - (statSync(join(folder, name), { throwIfNoEntry: false })?.ctimeMs ?? Date.now());
   return age > 2 * 3600 * 1000;

@@ -1,5 +1,5 @@
 /** For the tests of the plugins' server and of the launcher that asks it. */
-import { afterEach, expect } from "bun:test";
+import { expect, onTestFinished } from "bun:test";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,13 +10,23 @@ import type { Namespace } from "./services-fixture.ts";
 
 const cleanups: (() => unknown)[] = [];
 
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
-/** Is done after the test. */
+/** Is done after the test, the last first. */
 export function later(cleanup: () => unknown): void {
+  // Not by afterEach here: that would be of the first test file alone, where several run in one process.
+  if (cleanups.length === 0) onTestFinished(cleanUp);
   cleanups.push(cleanup);
+}
+
+async function cleanUp(): Promise<void> {
+  const failures: unknown[] = [];
+  for (const cleanup of cleanups.splice(0).reverse()) {
+    try {
+      await cleanup();
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  if (failures.length > 0) throw new AggregateError(failures, "what the test made could not all be removed");
 }
 
 export function folder(): string {

@@ -11,6 +11,7 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join as path } from "node:path";
 import type { JsonObject } from "../../../src/cni/fields.ts";
+import { deleteNetns } from "../../../src/linux/netns.ts";
 import { join, Namespace } from "../../kernel/services-fixture.ts";
 import type { Call, Case, ContainerName, Place } from "./case.ts";
 import { containersOf } from "./case.ts";
@@ -207,6 +208,8 @@ export class Twin implements AsyncDisposable {
     this.#keeper.stdin.end();
     await this.#keeper.exited;
     for (const [, place] of this.places()) place.close();
+    // The reference's sbr opens the container's namespace as a lock and makes a file where there is none any more.
+    for (const name of this.#netnsNames.values()) deleteNetns(name);
     rmSync(this.dir, { recursive: true, force: true });
   }
 }
