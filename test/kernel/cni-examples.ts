@@ -1,5 +1,5 @@
 /**
- * The example of a page docs/cni/NAME.md, run by `weft cni` on a host as the pages suppose it. /var/lib and /run are folders
+ * The examples of a page docs/cni/NAME.md, run by `weft cni` on a host as the pages suppose it. /var/lib and /run are folders
  * of the test's own.
  *
  *     outside 192.0.2.2 -- eth0 host 192.0.2.1 -- what the example makes -- container
@@ -10,7 +10,7 @@ import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { JsonObject } from "../../src/cni/fields.ts";
 import type { PluginName } from "../../src/plugins/names.ts";
-import { blocks } from "../lib/blocks.ts";
+import { type Block, blocks } from "../lib/blocks.ts";
 import { type Need, needs } from "../lib/needs.ts";
 import { CniHost, ownPlugins } from "./cni-fixture.ts";
 import type { Namespace } from "./services-fixture.ts";
@@ -33,12 +33,16 @@ interface Ended {
   stderr: string;
 }
 
-/** The example of a page: the one JSON block of it that is a list. */
-export function exampleOf(plugin: string): JsonObject {
-  const found = blocks("json").filter(({ page }) => page === `docs/cni/${plugin}.md`);
-  expect(found.length, `blocks of JSON in docs/cni/${plugin}.md`).toBe(1);
+/** The example of a page: its JSON block with that mark, or without any. */
+export function exampleOf(plugin: string, mark?: string): JsonObject {
+  const found = examplesOf(plugin).filter(({ marks }) => marks[0] === mark);
+  expect(found.length, `blocks of JSON in docs/cni/${plugin}.md with the mark ${mark}`).toBe(1);
   return JSON.parse(found[0]?.text ?? "");
 }
+
+/** All JSON blocks of a plugin's page. */
+export const examplesOf = (plugin: string): Block[] =>
+  blocks("json").filter(({ page }) => page === `docs/cni/${plugin}.md`);
 
 /** A host with the example's configuration. */
 export class ExampleHost implements Disposable {
@@ -49,8 +53,8 @@ export class ExampleHost implements Disposable {
   readonly #state = join(this.host.dir, "state");
   readonly #children: Bun.Subprocess[] = [];
 
-  constructor(plugin: string) {
-    const list = exampleOf(plugin);
+  constructor(plugin: string, mark?: string) {
+    const list = exampleOf(plugin, mark);
     this.network = String(list.name);
     this.file = join(this.host.dir, "net.d", `${this.network}.conflist`);
     for (const path of ["net.d", "state/lib", "state/run/netns"]) {
@@ -76,7 +80,11 @@ export class ExampleHost implements Disposable {
 
   /** The same for the example's container. */
   attachment(verb: "add" | "check" | "del", ...more: readonly string[]): Ended {
-    const { name } = this.container;
+    return this.attachmentOf(this.container, verb, ...more);
+  }
+
+  /** The same for another one. */
+  attachmentOf({ name }: Namespace, verb: "add" | "check" | "del", ...more: readonly string[]): Ended {
     return this.cni(verb, this.network, name, "--container-id", name, "--ifname", ifname, ...more);
   }
 
@@ -321,17 +329,79 @@ export const examples: Readonly<Record<PluginName, Example>> = {
   },
 };
 
+/** Of pages with several: by the plugin and the mark of the block. */
+export const furtherExamples: readonly (Example & { plugin: PluginName; mark: string })[] = [
+  {
+    plugin: "bridge",
+    mark: "separate",
+    needs: masqueraded,
+    addresses: 2,
+    async attached(scene) {
+      const { host, container } = scene;
+      await scene.expectOutside("192.0.2.1");
+      const other = host.container();
+      const { stdout } = scene.attachmentOf(other, "add", "--json");
+      const { ips = [] }: Added = JSON.parse(stdout);
+      await other.serve(port, "other");
+      await host.node.serve(port, "host");
+      for (const { address, gateway = "" } of ips) {
+        expect(await container.ask(gateway, port)).toStartWith("host ");
+        expect(await container.ask(address.replace(/\/.*/, ""), port, 500)).toBe("silence");
+      }
+      const { mac = "" } = containerLink(scene);
+      container.kernel.rtnl.links.set(ifname, { mac: "02:00:00:00:00:66" });
+      expect(await container.ask("10.88.22.1", port, 500)).toBe("silence");
+      container.kernel.rtnl.links.set(ifname, { mac });
+      expect(await other.ask("10.88.22.1", port)).toStartWith("host ");
+      expect(scene.attachmentOf(other, "del").status).toBe(0);
+    },
+  },
+  {
+    plugin: "bridge",
+    mark: "vlan",
+    needs: [needs.kernel("bridgeVlanFiltering")],
+    guest: "uml",
+    addresses: 2,
+    async attached(scene) {
+      const { host, container } = scene;
+      await host.node.serve(port, "host");
+      expect(scene.linksOf(host.node)).toContain("example2.5");
+      for (const gateway of ["10.88.23.1", "fd88:23::1"])
+        expect(await container.ask(gateway, port)).toStartWith("host ");
+      const other = host.container();
+      expect(scene.attachmentOf(other, "add")).toMatchObject({ status: 0, stderr: "" });
+      await other.serve(port, "other");
+      for (const id of [7, 8, 29]) {
+        for (const [end, where] of [container, other].entries()) {
+          const name = `${ifname}.${id}`;
+          where.kernel.rtnl.links.add({ kind: "vlan", name, parent: ifname, vlan: { id } });
+          where.address(name, `198.51.${id}.${end + 1}/24`);
+        }
+        const answer = await container.ask(`198.51.${id}.2`, port, id === 8 ? 500 : undefined);
+        expect(answer).toStartWith(id === 8 ? "silence" : "other ");
+      }
+      expect(scene.attachmentOf(other, "del").status).toBe(0);
+    },
+    // It stays, as the bridge does.
+    detached: ({ host }) => host.node.kernel.rtnl.links.delete("example2.5"),
+  },
+];
+
 /** Validates, attaches, looks, and detaches; nothing may be left but bridges, which stay on purpose. */
-export async function runExample(plugin: PluginName): Promise<void> {
-  const { prepare, options = [], addresses, attached, detached } = examples[plugin];
-  using scene = new ExampleHost(plugin);
+export async function runExample(plugin: PluginName, mark?: string): Promise<void> {
+  const further = furtherExamples.find((each) => each.plugin === plugin && each.mark === mark);
+  const { prepare, options = [], addresses, attached, detached } = further ?? examples[plugin];
+  using scene = new ExampleHost(plugin, mark);
   const { host, container } = scene;
   const done = (ended: Ended) => {
     expect(ended).toMatchObject({ status: 0, stderr: "" });
     return ended.stdout;
   };
   const explained = JSON.parse(done(scene.cni("validate", scene.file, "--json")));
-  expect(explained).toMatchObject({ ok: true, networks: [{ name: `example-${plugin}` }] });
+  expect(explained).toMatchObject({
+    ok: true,
+    networks: [{ name: ["example", plugin, mark].filter(Boolean).join("-") }],
+  });
   expect(explained.networks[0].findings).toEqual([]);
   await prepare?.(scene);
   const [before, inside] = [host.state(), scene.linksOf(container)];
