@@ -3,7 +3,7 @@ import { Ip } from "../lib/ip.ts";
 import { Prefix } from "../lib/prefix.ts";
 import { seededRandom } from "../lib/random.ts";
 import { allocate } from "./allocator.ts";
-import { completeRange, type IpRange, rangeContains, requireDistinctRanges } from "./range.ts";
+import { completeRange, type IpRange, type RangeSet, rangeContains, requireDistinctRanges } from "./range.ts";
 
 const ip = (text: string) => Ip.parse(text);
 const range = (subnet: string, more: { start?: string; end?: string; gateway?: string } = {}): IpRange =>
@@ -60,19 +60,21 @@ test.each(refused)("%s with %p is refused", (subnet, more, message) => {
 });
 
 test("sets must not overlap and are of one family each", () => {
+  const requireDistinct = (...sets: RangeSet[]) =>
+    requireDistinctRanges(
+      sets.map((set, i) => ({ set, at: `sets[${i}]`, rangesAt: set.map((_, j) => `ranges[${i}][${j}]`) })),
+    );
   const set = [range("10.1.0.0/24"), range("10.2.0.0/24")];
-  requireDistinctRanges([set, [range("fd00::/64")]], "ranges");
-  expect(() => requireDistinctRanges([set, [range("10.2.0.0/16")]], "ranges")).toThrow(
+  requireDistinct(set, [range("fd00::/64")]);
+  expect(() => requireDistinct(set, [range("10.2.0.0/16")])).toThrow(
     'ranges[1][0]: "10.2.0.0/16" overlaps 10.2.0.0/24 of ranges[0][1]',
   );
-  expect(() => requireDistinctRanges([[range("10.1.0.0/24"), range("fd00::/64")]], "ranges")).toThrow(
-    "another family",
-  );
-  expect(() => requireDistinctRanges([[]], "ranges")).toThrow("has no range");
+  expect(() => requireDistinct([range("10.1.0.0/24"), range("fd00::/64")])).toThrow("another family");
+  expect(() => requireDistinct([])).toThrow("sets[0]: [] has no range");
   // Parts of one subnet that do not touch are fine.
-  requireDistinctRanges(
-    [[range("10.1.0.0/24", { end: "10.1.0.9" })], [range("10.1.0.0/24", { start: "10.1.0.10" })]],
-    "r",
+  requireDistinct(
+    [range("10.1.0.0/24", { end: "10.1.0.9" })],
+    [range("10.1.0.0/24", { start: "10.1.0.10" })],
   );
 });
 

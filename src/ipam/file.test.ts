@@ -14,7 +14,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Ip } from "../lib/ip.ts";
-import { FileLeaseStore, LeaseStoreError } from "./file.ts";
+import { FileLeaseStore, LeaseStoreBusy, LeaseStoreError } from "./file.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "weft-leases-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -104,6 +104,17 @@ test("leases that another program makes meanwhile are found", async () => {
   await store.transaction(() => store.reserve(ip("10.0.0.2"), blue, 0));
   writeFileSync(join(store.dir, "10.0.0.3"), "green\r\neth0");
   await store.transaction(() => expect(store.find(green).map(String)).toEqual(["10.0.0.3"]));
+});
+
+test("leases whose records are gone are found, by the process that made them too", async () => {
+  const store = open();
+  await store.transaction(() => expect(store.find(green)).toEqual([]));
+  await store.transaction(() => {
+    store.remember(blue, [ip("10.0.0.2")], holder);
+    store.reserve(ip("10.0.0.2"), blue, 0);
+  });
+  rmSync(journalOf(store));
+  await store.transaction(() => expect(store.find(blue).map(String)).toEqual(["10.0.0.2"]));
 });
 
 /** The journal of records. */
@@ -257,14 +268,20 @@ test("processes that take leases at the same time never get the same one", async
   expect(new Set(owners).size).toBe(80);
 });
 
-test("whoever holds the lock holds up this network alone", async () => {
-  const store = open();
+/** A process that has the store's lock until its standard input ends. */
+async function hold(store: FileLeaseStore) {
   await store.transaction(() => {});
   const holder = Bun.spawn(["flock", join(store.dir, "lock"), "sh", "-c", "echo held; read go"], {
     stdin: "pipe",
     stdout: "pipe",
   });
   await holder.stdout.getReader().read();
+  return holder;
+}
+
+test("whoever holds the lock holds up this network alone", async () => {
+  const store = open();
+  const holder = await hold(store);
   let isDone = false;
   const waiting = store.transaction(() => {
     isDone = true;
@@ -274,4 +291,23 @@ test("whoever holds the lock holds up this network alone", async () => {
   holder.stdin.end();
   await waiting;
   expect(isDone).toBe(true);
+});
+
+test("a lock that nobody lets go of is one error that names it, and so is a caller who waits no more", async () => {
+  const store = new FileLeaseStore("net", join(folder, "stuck"), 50);
+  const holder = await hold(store);
+  const never = () => {
+    throw new Error("is not to run");
+  };
+  await expect(store.transaction(never)).rejects.toThrow(LeaseStoreBusy);
+  await expect(store.transaction(never)).rejects.toThrow(
+    `${store.dir}/lock is locked by another process for more than 0.05 s`,
+  );
+  const abort = new AbortController();
+  const waiting = new FileLeaseStore("net", join(folder, "stuck")).transaction(never, abort.signal);
+  abort.abort(new Error("nobody waits"));
+  await expect(waiting).rejects.toThrow("nobody waits");
+  holder.stdin.end();
+  await holder.exited;
+  await store.transaction(() => expect(store.reserve(ip("10.0.0.2"), blue, 0)).toBe(true));
 });

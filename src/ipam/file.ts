@@ -1,6 +1,6 @@
 import { WeftError } from "../lib/errors.ts";
 import { Ip } from "../lib/ip.ts";
-import { isNotFound, KernelError } from "../linux/errors.ts";
+import { isErrno, isNotFound, KernelError } from "../linux/errors.ts";
 import * as ffi from "../linux/ffi.ts";
 import {
   exists,
@@ -23,6 +23,8 @@ export const defaultDataDir = "/var/lib/cni/networks";
 
 /** How long to wait until asking for the lock again, at most. Milliseconds. */
 const longestPause = 16;
+/** How long to wait for the lock in all: whoever works has it for a few milliseconds. Milliseconds. */
+const lockPatience = 30_000;
 const lineBreak = "\r\n";
 /** Leases are written here and then renamed, so that one that a kill cut short is never taken for a lease. */
 const draft = "weft.draft";
@@ -38,15 +40,28 @@ export class LeaseStoreError extends WeftError {
   }
 }
 
+/** Somebody else has the lock and does not let go of it: names the file. */
+export class LeaseStoreBusy extends WeftError {
+  constructor(path: string, milliseconds: number) {
+    super("lease-store-busy", `${path} is locked by another process for more than ${milliseconds / 1000} s`, {
+      remedy: `Look who has it (fuser ${path}) and end that process`,
+    });
+  }
+}
+
 /** Where Weft's own records of attachments are, in a file for each network. */
 export function recordsFolder(dataDir: string): string {
   return `${dataDir}/.weft`;
 }
 
-/** By folder: its time of change when this process last changed it, and who had leases there that others made. */
+/** What is known of a folder. */
 interface Knowledge {
+  /** Its time of change when this process last changed it. */
   changed: string;
-  others: ReadonlySet<string>;
+  /** Who had leases when they were read; some may have given them back. */
+  found: ReadonlySet<string>;
+  /** Who got leases of this process since then. */
+  since: Set<string>;
 }
 
 /** Spares a process that lives on the look through all leases, as long as nobody else changes them. */
@@ -62,22 +77,24 @@ const fewQuestions = 64;
  */
 export class FileLeaseStore implements LeaseStore {
   readonly dir: string;
+  readonly #patience: number;
   readonly #records: LeaseRecords;
   /** The names of the files in the folder, once they are read in a transaction. */
   #names: Set<string> | undefined;
   #questions = 0;
   #knowledge: Knowledge | undefined;
 
-  /** Touches nothing yet. */
-  constructor(network: string, dataDir: string = defaultDataDir) {
+  /** Touches nothing yet. `patience`: for how many milliseconds a transaction waits for others'. */
+  constructor(network: string, dataDir: string = defaultDataDir, patience: number = lockPatience) {
     this.dir = `${dataDir}/${network}`;
+    this.#patience = patience;
     this.#records = new LeaseRecords(recordsFolder(dataDir), network);
   }
 
-  async transaction<T>(action: () => T): Promise<T> {
+  async transaction<T>(action: () => T, signal?: AbortSignal): Promise<T> {
     const fd = this.#open();
     try {
-      await lock(fd);
+      await this.#lock(fd, signal);
       this.#begin();
       try {
         return action();
@@ -86,6 +103,16 @@ export class FileLeaseStore implements LeaseStore {
       }
     } finally {
       ffi.close(fd);
+    }
+  }
+
+  /** Waits without holding up what else this process does: one that has the lock and is stuck must stop no other network. */
+  async #lock(fd: number, signal: AbortSignal | undefined): Promise<void> {
+    const deadline = performance.now() + this.#patience;
+    for (let pause = 1; !tryLock(fd); pause = Math.min(pause * 2, longestPause)) {
+      signal?.throwIfAborted();
+      if (performance.now() >= deadline) throw new LeaseStoreBusy(`${this.dir}/lock`, this.#patience);
+      await new Promise((resolve) => setTimeout(resolve, pause));
     }
   }
 
@@ -147,10 +174,9 @@ export class FileLeaseStore implements LeaseStore {
   find(owner: Owner): Ip[] {
     const recorded = this.#recordedLeases(owner);
     if (recorded.length > 0) return recorded;
-    const others = this.#knowledge?.others;
-    const isKnown =
-      others !== undefined && !others.has(keyOf(owner)) && !others.has(keyOf({ ...owner, ifname: "" }));
-    return isKnown ? [] : this.#search(owner);
+    const { found, since } = this.#knowledge ?? {};
+    const mayHave = (key: string) => found?.has(key) !== false || since?.has(key) !== false;
+    return mayHave(keyOf(owner)) || mayHave(keyOf({ ...owner, ifname: "" })) ? this.#search(owner) : [];
   }
 
   #recordedLeases(owner: Owner): Ip[] {
@@ -165,14 +191,14 @@ export class FileLeaseStore implements LeaseStore {
   #search(owner: Owner): Ip[] {
     const exact: Ip[] = [];
     const nameless: Ip[] = [];
-    const others = new Set<string>();
+    const found = new Set<string>();
     for (const { ip, owner: other } of this.list()) {
-      others.add(keyOf(other));
+      found.add(keyOf(other));
       if (other.containerId !== owner.containerId) continue;
       if (other.ifname === owner.ifname) exact.push(ip);
       else if (other.ifname === "") nameless.push(ip);
     }
-    this.#knowledge = { changed: "", others };
+    this.#knowledge = { changed: "", found, since: new Set() };
     return exact.length > 0 ? exact : nameless;
   }
 
@@ -202,6 +228,7 @@ export class FileLeaseStore implements LeaseStore {
     if (this.has(ip)) return false;
     const name = String(ip);
     this.#write(draft, `${owner.containerId}${lineBreak}${owner.ifname}`);
+    this.#knowledge?.since.add(keyOf(owner));
     try {
       ffi.rename(`${this.dir}/${draft}`, `${this.dir}/${name}`);
     } catch (error) {
@@ -242,7 +269,8 @@ export class FileLeaseStore implements LeaseStore {
     const recorded = this.#recordedLeases(owner);
     const ips = recorded.length > 0 ? recorded : this.#search(owner);
     for (const ip of ips) this.remove(ip);
-    this.#recorded(() => this.#records.remove(owner));
+    this.#knowledge?.since.delete(keyOf(owner));
+    this.#removeRecord(owner);
     try {
       // A kill may have left it.
       removeFile(`${this.dir}/${draft}`);
@@ -250,6 +278,15 @@ export class FileLeaseStore implements LeaseStore {
       throw new LeaseStoreError("remove", `${this.dir}/${draft}`, error);
     }
     return ips;
+  }
+
+  /** To forget takes a line in the journal. Where there is no room for it, the record stays: no lease is left that it names. */
+  #removeRecord(owner: Owner): void {
+    try {
+      this.#recorded(() => this.#records.remove(owner));
+    } catch (error) {
+      if (!isErrno((error as LeaseStoreError).cause, "ENOSPC", "EDQUOT")) throw error;
+    }
   }
 
   remove(ip: Ip): void {
@@ -274,13 +311,6 @@ export class FileLeaseStore implements LeaseStore {
       // Released meanwhile by something that does not lock, or no file at all.
       return undefined;
     }
-  }
-}
-
-/** Waits without holding up what else this process does: one that has the lock and is stuck must stop no other network. */
-async function lock(fd: number): Promise<void> {
-  for (let pause = 1; !tryLock(fd); pause = Math.min(pause * 2, longestPause)) {
-    await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }
 

@@ -101,18 +101,24 @@ interface PlacedRange {
   index: number;
 }
 
+/** A range set, and the names of the fields that it and its ranges come from. */
+export interface PlacedRangeSet {
+  set: RangeSet;
+  at: string;
+  rangesAt: readonly string[];
+}
+
 /**
  * Checks sets against each other: each of one family, no range overlapping another. Throws {@link InvalidInput}.
  */
-export function requireDistinctRanges(sets: readonly RangeSet[], field: string): void {
+export function requireDistinctRanges(sets: readonly PlacedRangeSet[]): void {
   const placed: PlacedRange[] = [];
-  for (let i = 0; i < sets.length; i++) {
-    const set = sets[i] as RangeSet;
+  for (const { set, at: setAt, rangesAt } of sets) {
     const family = set[0]?.subnet.family;
-    if (family === undefined) throw new InvalidInput(`${field}[${i}]`, [], "has no range");
+    if (family === undefined) throw new InvalidInput(setAt, [], "has no range");
     for (let j = 0; j < set.length; j++) {
       const range = set[j] as IpRange;
-      const at = `${field}[${i}][${j}]`;
+      const at = rangesAt[j] as string;
       if (range.subnet.family !== family) {
         throw new InvalidInput(at, String(range.subnet), "is of another family than the set's first range", {
           remedy: "Give each family a range set of its own",

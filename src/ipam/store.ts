@@ -26,8 +26,11 @@ export interface Lease {
  * true until it is acted on.
  */
 export interface LeaseStore {
-  /** Runs the action while nobody else does one; waits for that. The action must not await. */
-  transaction<T>(action: () => T): Promise<T>;
+  /**
+   * Runs the action while nobody else does one; waits for that, but not without end, and not when the signal has aborted.
+   * The action must not await.
+   */
+  transaction<T>(action: () => T, signal?: AbortSignal): Promise<T>;
   /** Every lease. */
   list(): Lease[];
   /** The addresses of an owner. */

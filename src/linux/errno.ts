@@ -56,6 +56,7 @@ export const errno = {
   EHOSTUNREACH: 113,
   EALREADY: 114,
   EINPROGRESS: 115,
+  EDQUOT: 122,
 } as const;
 
 /** A name of {@link errno}. */

@@ -1,6 +1,6 @@
 /** Leases of host-local over their life: a restart of the host, an empty pool, garbage, a folder with many. */
 import { expect } from "bun:test";
-import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { JsonObject } from "../../src/cni/fields.ts";
 import { LeaseRecords } from "../../src/ipam/records.ts";
@@ -106,6 +106,77 @@ test("GC leaves the leases and records of valid attachments alone", async () => 
   expect(host.leases()).toEqual({ "10.77.0.3": "red/eth0" });
   const remembered = new LeaseRecords(join(host.dataDir, ".weft"), "net").all();
   expect(remembered.map(({ owner }) => owner.containerId)).toEqual(["red"]);
+});
+
+test("STATUS says where no container could get an address, also before the first came", async () => {
+  using host = new CniHost();
+  const config = (ipam: JsonObject) => ({
+    ...host.config({ cniVersion: "1.1.0" }, ipam),
+    type: "host-local",
+  });
+  const gatewayAlone = { subnet: "10.77.0.0/24", rangeStart: "10.77.0.1", rangeEnd: "10.77.0.1" };
+  expect((await host.call("STATUS", undefined, config({ ranges: [[gatewayAlone]] }))).json.code).toBe(50);
+  const resolvConf = join(host.dir, "resolv.conf");
+  const { json } = await host.call("STATUS", undefined, config({ resolvConf }));
+  expect([json.code, json.msg]).toEqual([7, `ipam.resolvConf: "${resolvConf}" cannot be read (ENOENT)`]);
+  writeFileSync(resolvConf, "nameserver 192.0.2.53");
+  await host.succeed("STATUS", undefined, config({ resolvConf }));
+  expect(existsSync(host.dataDir)).toBe(false);
+});
+
+test.each([
+  ["IP=10.77.0.3", {}],
+  ["IP=10.77.0.3/24", {}],
+  ["", { runtimeConfig: { ips: ["10.77.0.3/24"] } }],
+  ["", { args: { cni: { ips: ["10.77.0.3"] } } }],
+])("the address of %p and %j is given, whatever prefix length is said", async (args, more) => {
+  using host = new CniHost();
+  const added = await host.succeed("ADD", undefined, small(host, more), { containerId: "blue", netns, args });
+  expect(added.json.ips).toMatchObject([{ address: "10.77.0.3/24" }]);
+});
+
+test("ranges that overlap are named as they stand in the configuration", async () => {
+  using host = new CniHost();
+  const ipRanges = [[{ subnet: "10.77.0.0/25" }]];
+  const config = { ...host.config({ runtimeConfig: { ipRanges } }), type: "host-local" };
+  const { json } = await host.call("ADD", undefined, config, { containerId: "blue", netns });
+  expect(json.msg).toBe(
+    'ipam.ranges[0][0]: "10.77.0.0/24" overlaps 10.77.0.0/25 of runtimeConfig.ipRanges[0][0]',
+  );
+  const alone = { ...host.config({}, { subnet: "10.77.0.0/16" }), type: "host-local" };
+  const { json: error } = await host.call("ADD", undefined, alone, { containerId: "blue", netns });
+  expect(error.msg).toBe('ipam.ranges[0][0]: "10.77.0.0/24" overlaps 10.77.0.0/16 of ipam');
+});
+
+test("DEL succeeds where there is no room for a line that the record is over", () => {
+  using host = new CniHost();
+  // The record is at the end of a page, and its lease is gone, so that forgetting frees nothing.
+  const script = `
+    call() { printf %s "$CONFIG" | CNI_COMMAND=$1 CNI_CONTAINERID=$2 "$CNI_PATH/host-local" >"$DIR/answer"; }
+    mkdir "$DATA" && mount -t tmpfs -o size=64k none "$DATA" && call ADD blue || exit
+    rm "$DATA/net/10.77.0.2"
+    journal="$DATA/.weft/net"
+    printf "\n%*s" $((4095 - $(stat -c %s "$journal"))) "" >>"$journal"
+    dd if=/dev/zero of="$DATA/full" bs=4k 2>/dev/null
+    call DEL blue && call DEL blue || exit
+    call ADD red && exit 9
+    cat "$DIR/answer"`;
+  const { stdout, exitCode } = Bun.spawnSync(["unshare", "-m", "sh", "-c", script], {
+    env: {
+      PATH: process.env.PATH,
+      CONFIG: JSON.stringify(small(host)),
+      DIR: host.dir,
+      DATA: host.dataDir,
+      CNI_NETNS: netns,
+      CNI_IFNAME: "eth0",
+      CNI_PATH: ownPlugins,
+    },
+  });
+  expect(exitCode).toBe(0);
+  expect(JSON.parse(String(stdout))).toMatchObject({
+    code: 5,
+    msg: `cannot use the records of ${host.dataDir}/net (ENOSPC)`,
+  });
 });
 
 straceTest("a release does not read what other containers have", async () => {

@@ -11,7 +11,7 @@ import {
 } from "../../cni/result.ts";
 import { isAtLeast } from "../../cni/versions.ts";
 import { allocate, type Candidate } from "../../ipam/allocator.ts";
-import { defaultDataDir, FileLeaseStore, LeaseStoreError } from "../../ipam/file.ts";
+import { defaultDataDir, FileLeaseStore, LeaseStoreBusy, LeaseStoreError } from "../../ipam/file.ts";
 import {
   completeRange,
   formatRangeSet,
@@ -54,7 +54,7 @@ export const hostLocal: Plugin = {
     const dns = config.resolvConf === undefined ? {} : readResolvConf(config.resolvConf);
     const store = new FileLeaseStore(config.network, config.dataDir);
     const holder = { netns: request.invocation.netns, boot: thisBoot() };
-    const ips = await inTransaction(store, () => {
+    const ips = await inTransaction(request, store, () => {
       try {
         return allocateAll(store, config, ownerOf(request), holder);
       } catch (error) {
@@ -69,13 +69,13 @@ export const hostLocal: Plugin = {
   async del(request: PluginRequest): Promise<void> {
     const store = openStore(request.config);
     if (!store.exists()) return;
-    await inTransaction(store, () => store.release(ownerOf(request)));
+    await inTransaction(request, store, () => store.release(ownerOf(request)));
   },
 
   async check(request: PluginRequest): Promise<void> {
     const store = openStore(request.config);
     const owner = ownerOf(request);
-    const found = store.exists() ? await inTransaction(store, () => store.find(owner)) : [];
+    const found = store.exists() ? await inTransaction(request, store, () => store.find(owner)) : [];
     if (found.length > 0) return;
     throw new CniError(
       cniErrorCode.unknownContainer,
@@ -87,7 +87,7 @@ export const hostLocal: Plugin = {
   async gc(request: GcRequest): Promise<void> {
     const store = openStore(request.config);
     if (!store.exists()) return;
-    await inTransaction(store, () => {
+    await inTransaction(request, store, () => {
       for (const { owner } of store.remembered()) if (!isValid(request, owner)) store.release(owner);
       // What others made, of which there are no records.
       for (const { ip, owner } of store.list()) if (!isValid(request, owner)) store.remove(ip);
@@ -96,15 +96,18 @@ export const hostLocal: Plugin = {
 
   async status(request: PluginRequest): Promise<void> {
     const config = parseHostLocal(request);
+    if (config.resolvConf !== undefined) readResolvConf(config.resolvConf);
     const store = new FileLeaseStore(config.network, config.dataDir);
-    if (!store.exists()) return;
-    await inTransaction(store, () => {
-      const dead = staleOwners(store).flatMap((owner) => store.find(owner));
-      const isTaken = (ip: Ip) => store.has(ip) && !anyOf(dead, (other) => other.equals(ip));
+    const requireFree = (isTaken: (ip: Ip) => boolean) => {
       for (const set of config.rangeSets) {
         if (allocate(set, isTaken, undefined) === undefined)
           throw exhausted(set, cniErrorCode.pluginNotAvailable, store);
       }
+    };
+    if (!store.exists()) return requireFree(() => false);
+    await inTransaction(request, store, () => {
+      const dead = staleOwners(store).flatMap((owner) => store.find(owner));
+      requireFree((ip) => store.has(ip) && !anyOf(dead, (other) => other.equals(ip)));
     });
   },
 };
@@ -113,7 +116,7 @@ export const hostLocal: Plugin = {
 export async function findLeases(request: PluginRequest): Promise<readonly Ip[]> {
   const store = openStore(request.config);
   if (!store.exists()) return [];
-  return await inTransaction(store, () => store.find(ownerOf(request)));
+  return await inTransaction(request, store, () => store.find(ownerOf(request)));
 }
 
 /** Attachments of this boot that GC ends, with the addresses that they have and the paths of their namespaces. */
@@ -122,7 +125,7 @@ export async function findInvalid(
 ): Promise<{ ifname: string; netns: string; ips: Ip[] }[]> {
   const store = openStore(request.config);
   if (!store.exists()) return [];
-  return await inTransaction(store, () =>
+  return await inTransaction(request, store, () =>
     store.remembered().flatMap(({ owner, holder: { boot, netns } }) => {
       if (boot !== thisBoot() || isValid(request, owner)) return [];
       return [{ ifname: owner.ifname, netns, ips: [...store.find(owner)] }];
@@ -137,14 +140,20 @@ function isValid({ valid }: GcRequest, owner: Owner): boolean {
   );
 }
 
-/** Throws a {@link CniError} of code 5 where the files cannot be read or written. */
-async function inTransaction<T>(store: FileLeaseStore, action: () => T): Promise<T> {
+/** Throws a {@link CniError} of code 5 where the files cannot be read or written, of code 11 where they are in use. */
+async function inTransaction<T>(
+  { signal }: PluginRequest,
+  store: FileLeaseStore,
+  action: () => T,
+): Promise<T> {
   try {
-    return await store.transaction(action);
+    // Where it was aborted before, something is being taken back, which goes on.
+    return await store.transaction(action, signal?.aborted === true ? undefined : signal);
   } catch (error) {
-    if (!(error instanceof LeaseStoreError)) throw error;
+    const isBusy = error instanceof LeaseStoreBusy;
+    if (!isBusy && !(error instanceof LeaseStoreError)) throw error;
     const { message, remedy } = error;
-    throw new CniError(cniErrorCode.io, message, {
+    throw new CniError(isBusy ? cniErrorCode.tryAgainLater : cniErrorCode.io, message, {
       cause: error,
       ...(remedy === undefined ? {} : { remedy }),
     });
@@ -320,9 +329,9 @@ function unknownIpamKeys(ipam: Fields): string[] {
 
 /** First those of the runtime, then the old single range, then `ranges`. */
 function parseRangeSets(config: NetworkConfig, ipam: Fields): RangeSet[] {
-  const byRuntime = config.fields.object("runtimeConfig")?.objectLists("ipRanges") ?? [];
-  const single = ipam.prefix("subnet") === undefined ? [] : [[ipam]];
-  const lists = [...byRuntime, ...single, ...(ipam.objectLists("ranges") ?? [])];
+  const single = ipam.prefix("subnet") === undefined ? [] : [{ at: ipam.path, ranges: [ipam] }];
+  const byRuntime = rangeLists(config.fields.object("runtimeConfig"), "ipRanges");
+  const lists = [...byRuntime, ...single, ...rangeLists(ipam, "ranges")];
   if (lists.length === 0) {
     throw new CniError(cniErrorCode.invalidNetworkConfig, "no IP ranges specified", {
       remedy:
@@ -331,10 +340,19 @@ function parseRangeSets(config: NetworkConfig, ipam: Fields): RangeSet[] {
         'Give ipam.ranges, such as [[{ "subnet": "10.1.0.0/16" }]]',
     });
   }
-  const sets = lists.map((list) => list.map(parseRange));
-  requireDistinctRanges(sets, "ipam.ranges");
+  const placed = lists.map(({ at, ranges }) => ({
+    at,
+    set: ranges.map(parseRange),
+    rangesAt: ranges.map(({ path }) => path),
+  }));
+  requireDistinctRanges(placed);
+  const sets = placed.map(({ set }) => set);
   if (!isAtLeast(config.cniVersion, "0.3.0")) requireOneOfEachFamily(sets, config.cniVersion);
   return sets;
+}
+
+function rangeLists(fields: Fields | undefined, name: string): { at: string; ranges: Fields[] }[] {
+  return (fields?.objectLists(name) ?? []).map((ranges, i) => ({ at: `${fields?.at(name)}[${i}]`, ranges }));
 }
 
 /** Results before 0.3.0 have one place for each family. */
@@ -366,19 +384,20 @@ function parseRange(fields: Fields): IpRange {
   );
 }
 
-/** By CNI_ARGS, by `args.cni.ips` and by the `ips` capability, which may have prefix lengths. */
+/** By CNI_ARGS, by `args.cni.ips` and by the `ips` capability. All may have prefix lengths, which do not count. */
 function parseRequested(config: NetworkConfig, byArgs: string | undefined): Ip[] {
   const requested = new Map<string, Ip>();
-  const request = (ip: Ip) => requested.set(String(ip), ip);
-  if (byArgs !== undefined && byArgs !== "") request(Ip.parse(byArgs, "CNI_ARGS IP"));
+  const request = (text: string, field: string) => {
+    const ip = text.includes("/") ? Prefix.parse(text, field).ip : Ip.parse(text, field);
+    requested.set(String(ip), ip);
+  };
+  if (byArgs !== undefined && byArgs !== "") request(byArgs, "CNI_ARGS IP");
   const sources: [Fields | undefined, string][] = [
     [config.fields.object("args")?.object("cni"), "args.cni.ips"],
     [config.fields.object("runtimeConfig"), "runtimeConfig.ips"],
   ];
   for (const [fields, field] of sources) {
-    for (const text of fields?.strings("ips") ?? []) {
-      request(text.includes("/") ? Prefix.parse(text, field).ip : Ip.parse(text, field));
-    }
+    for (const text of fields?.strings("ips") ?? []) request(text, field);
   }
   return [...requested.values()];
 }
