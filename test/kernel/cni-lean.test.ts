@@ -42,6 +42,33 @@ function errnoOf(action: () => unknown): string {
   return "none";
 }
 
+function sysctl({ space }: Open, name: string): string {
+  return space.kernel.sysctl.read(name);
+}
+
+test("what netlink says and sets of sysctls is what they are", () => {
+  using a = new Open("a");
+  const { rtnl, sysctl: own } = a.space.kernel;
+  rtnl.links.add({ kind: "bridge", name: "br0", up: true });
+  for (const [family, name] of [
+    [4, "net.ipv4.ip_forward"],
+    [6, "net.ipv6.conf.all.forwarding"],
+  ] as const) {
+    for (const value of ["1", "0"]) {
+      own.write(name, value);
+      expect(a.lean.isForwarding(family)).toBe(value === "1");
+    }
+  }
+  for (const value of ["0", "1", "2"]) {
+    own.write("net.ipv6.conf.br0.accept_ra", value);
+    expect(a.lean.get("br0").refusesRouterAdvertisements).toBe(value === "0");
+  }
+  expect(sysctl(a, "net.ipv4.conf.br0.arp_notify")).toBe("0");
+  a.lean.setArpNotify(a.lean.get("br0").index);
+  expect(sysctl(a, "net.ipv4.conf.br0.arp_notify")).toBe("1");
+  expect(sysctl(a, "net.ipv4.conf.default.arp_notify")).toBe("0");
+});
+
 test("links are the same by either way", () => {
   using a = new Open("a");
   using b = new Open("b");
@@ -82,6 +109,7 @@ test("links are the same by either way", () => {
       master: owner,
       parent: parent ?? (name === "veth0" ? expect.any(Number) : undefined),
       alias,
+      refusesRouterAdvertisements: sysctl(a, `net.ipv6.conf.${name}.accept_ra`) === "0",
     });
     expect(a.lean.find(index)).toEqual(a.lean.get(name));
   }

@@ -15,6 +15,11 @@ export const IFLA_INFO_KIND = 1;
 const IFLA_LINK = 5;
 const IFLA_OPERSTATE = 16;
 const IF_OPER_UP = 6;
+export const IFLA_AF_SPEC = 26;
+const AF_INET6 = 10;
+const IFLA_INET6_CONF = 2;
+/** linux/ipv6.h: the place of the parameter in {@link IFLA_INET6_CONF}. */
+const DEVCONF_ACCEPT_RA = 3;
 /** sizeof struct nlmsghdr and ifinfomsg. */
 const HEADER = 16;
 const IFINFOMSG = 16;
@@ -42,6 +47,8 @@ export interface LeanLink {
   master: number | undefined;
   /** The other end of a veth. */
   parent: number | undefined;
+  /** Its sysctl accept_ra is 0; also where the kernel has no IPv6 for it. */
+  refusesRouterAdvertisements: boolean;
 }
 
 /** The link in the answer that ends at an offset, in one pass: a link has some forty attributes. */
@@ -63,6 +70,7 @@ export function readLink(socket: LeanSocket, end: number): LeanLink {
     operational: false,
     master: undefined,
     parent: undefined,
+    refusesRouterAdvertisements: true,
   };
   let next: number;
   for (let at = HEADER + IFINFOMSG; at + 4 <= end; at = next) {
@@ -97,8 +105,18 @@ export function readLink(socket: LeanSocket, end: number): LeanLink {
       case IFLA_LINKINFO: {
         const kind = socket.find(IFLA_INFO_KIND, payload, payload + socket.sizeAt(payload));
         if (kind !== undefined) link.kind = socket.textAt(kind);
+        break;
       }
+      case IFLA_AF_SPEC:
+        link.refusesRouterAdvertisements = acceptRa(socket, payload) === 0;
     }
   }
   return link;
+}
+
+function acceptRa(socket: LeanSocket, spec: number): number {
+  const inet6 = socket.find(AF_INET6, spec, spec + socket.sizeAt(spec));
+  if (inet6 === undefined) return 0;
+  const conf = socket.find(IFLA_INET6_CONF, inet6, inet6 + socket.sizeAt(inet6));
+  return conf === undefined ? 0 : socket.u32At(conf + 4 * DEVCONF_ACCEPT_RA);
 }

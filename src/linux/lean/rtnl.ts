@@ -8,6 +8,7 @@ import {
   IFF_PROMISC,
   IFF_UP,
   IFLA_ADDRESS,
+  IFLA_AF_SPEC,
   IFLA_IFALIAS,
   IFLA_IFNAME,
   IFLA_INFO_KIND,
@@ -29,6 +30,7 @@ const RTM_GETADDR = 22;
 const RTM_NEWROUTE = 24;
 const RTM_DELROUTE = 25;
 const RTM_GETROUTE = 26;
+const RTM_GETNETCONF = 82;
 
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -38,6 +40,12 @@ const IFLA_EXT_MASK = 29;
 const IFLA_INFO_DATA = 2;
 const VETH_INFO_PEER = 1;
 const RTEXT_FILTER_SKIP_STATS = 8;
+const IFLA_INET_CONF = 1;
+/** linux/ip.h */
+const IPV4_DEVCONF_ARP_NOTIFY = 22;
+const NETCONFA_IFINDEX = 1;
+const NETCONFA_FORWARDING = 2;
+const NETCONFA_IFINDEX_ALL = 0xffffffff;
 const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
 const IFA_BROADCAST = 4;
@@ -58,8 +66,9 @@ const RTN_LOCAL = 2;
 const RTPROT_BOOT = 3;
 const RT_TABLE_MAIN = 254;
 const RT_SCOPE_NOWHERE = 255;
-/** sizeof struct nlmsghdr, ifaddrmsg and rtmsg. */
+/** sizeof struct nlmsghdr, netconfmsg (padded), ifaddrmsg and rtmsg. */
 const HEADER = 16;
+const NETCONFMSG = 4;
 const IFADDRMSG = 8;
 const RTMSG = 12;
 
@@ -171,6 +180,43 @@ export class LeanRtnl {
     this.#ifinfomsg(typeof ref === "number" ? ref : 0, up ? IFF_UP : 0, IFF_UP);
     if (typeof ref === "string") socket.attributeText(IFLA_IFNAME, ref);
     this.#execute(seq, up ? "set up link" : "set down link", String(ref));
+  }
+
+  /**
+   * Sets the sysctl arp_notify of a link: it tells the neighbours of its IPv4 addresses when it comes up, or gets a
+   * hardware address. By netlink it costs a fraction of what the file under /proc does, and no more on a host with a
+   * thousand namespaces.
+   */
+  setArpNotify(index: number): void {
+    const socket = this.#socket;
+    const seq = socket.begin(RTM_NEWLINK, NLM_F_ACK);
+    this.#ifinfomsg(index, 0, 0);
+    const spec = socket.nest(IFLA_AF_SPEC);
+    const inet = socket.nest(AF_INET);
+    const conf = socket.nest(IFLA_INET_CONF);
+    socket.attributeU32(IPV4_DEVCONF_ARP_NOTIFY, 1);
+    socket.unnest(conf);
+    socket.unnest(inet);
+    socket.unnest(spec);
+    this.#execute(seq, "set arp_notify of link", String(index));
+  }
+
+  /** True where packets of a family are forwarded in the namespace; undefined where the kernel does not tell. */
+  isForwarding(family: 4 | 6): boolean | undefined {
+    const socket = this.#socket;
+    const seq = socket.begin(RTM_GETNETCONF, 0);
+    socket.u32(family === 4 ? AF_INET : AF_INET6);
+    socket.attributeU32(NETCONFA_IFINDEX, NETCONFA_IFINDEX_ALL);
+    socket.finish();
+    let end: number;
+    try {
+      end = socket.exchange(seq, "read network configuration", `of IPv${family}`);
+    } catch (error) {
+      if (error instanceof KernelError) return undefined;
+      throw error;
+    }
+    const at = socket.find(NETCONFA_FORWARDING, HEADER + NETCONFMSG, end);
+    return at === undefined ? undefined : socket.u32At(at) === 1;
   }
 
   /** Gives a link the hardware address that it has, which makes the kernel tell the neighbours and keep it. */

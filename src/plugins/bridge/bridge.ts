@@ -201,6 +201,6 @@ async function beGateway(
     result.interfaces.push(describeLink(link));
   }
   await setGateways(host, link, gateways, config);
-  if (anyOf(gateways, ({ family }) => family === 4)) enableForwarding(4);
-  if (anyOf(gateways, ({ family }) => family === 6)) enableForwarding(6);
+  if (anyOf(gateways, ({ family }) => family === 4)) enableForwarding(host, 4);
+  if (anyOf(gateways, ({ family }) => family === 6)) enableForwarding(host, 6);
 }

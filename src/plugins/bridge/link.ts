@@ -13,10 +13,9 @@ export interface FoundBridge {
 /** The bridge, made and adjusted where need be. Throws where something else has its name. */
 export async function ensureBridge(rtnl: LeanRtnl, config: BridgeConfig): Promise<FoundBridge> {
   const name = config.bridge;
-  const needsMore = config.promiscMode || usesVlans(config);
   const found = rtnl.find(name);
-  if (found?.kind === "bridge" && found.up && !needsMore) {
-    refuseRouterAdvertisements(name);
+  if (found?.kind === "bridge" && found.up && !usesVlans(config)) {
+    refuseRouterAdvertisements(name, found);
     return { link: found, created: false };
   }
   if (found !== undefined && found.kind !== "bridge") {

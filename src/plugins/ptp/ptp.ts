@@ -161,7 +161,7 @@ function configureHost(host: LeanRtnl, link: LeanLink, ends: readonly Ends[]): v
     }
   }
   for (const family of [4, 6] as const) {
-    if (anyOf(ends, ({ address }) => address.family === family)) enableForwarding(family);
+    if (anyOf(ends, ({ address }) => address.family === family)) enableForwarding(host, family);
   }
 }
 

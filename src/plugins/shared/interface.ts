@@ -37,6 +37,8 @@ export function bringUp(input: InterfaceInput, result: Result): void {
     input,
     anyOf(result.ips, ({ address }) => address.family === 6),
   );
+  // Neighbours hear of a new address when the link announces itself; see announce.
+  if (input.notify !== false) rtnl.setArpNotify(index);
   for (const { address } of result.ips) rtnl.addAddress(index, address);
   rtnl.setUp(index, true);
 }
@@ -58,11 +60,7 @@ function prepareSysctls({ netns, ifname, enableDad, notify = true }: InterfaceIn
   inNamespace(netns.fd, () => {
     if (enableDad === true) tryWriteSysctl(`net/ipv6/conf/${ifname}/enhanced_dad`, "1");
     if (enableDad !== undefined) tryWriteSysctl(`net/ipv6/conf/${ifname}/accept_dad`, enableDad ? "1" : "0");
-    if (notify) {
-      // Neighbours hear of a new address when the link announces itself; see announce.
-      tryWriteSysctl(`net/ipv4/conf/${ifname}/arp_notify`, "1");
-      tryWriteSysctl(`net/ipv6/conf/${ifname}/ndisc_notify`, "1");
-    }
+    if (notify) tryWriteSysctl(`net/ipv6/conf/${ifname}/ndisc_notify`, "1");
     if (!hasIpv6) return;
     for (const name of ["lo", ifname]) requireSysctl(`net/ipv6/conf/${name}/disable_ipv6`, "0");
   });
@@ -87,13 +85,15 @@ export function tryWriteSysctl(key: string, value: string): void {
   }
 }
 
-/** Turns on forwarding for a family, in this process's namespace. */
-export function enableForwarding(family: 4 | 6): void {
+/** Turns on forwarding for a family, in this process's namespace, which is that of `rtnl`. */
+export function enableForwarding(rtnl: LeanRtnl, family: 4 | 6): void {
+  if (rtnl.isForwarding(family) === true) return;
   requireSysctl(family === 4 ? "net/ipv4/ip_forward" : "net/ipv6/conf/all/forwarding", "1");
 }
 
 /** Routes come from the configuration alone, not from whoever sends router advertisements. */
-export function refuseRouterAdvertisements(ifname: string): void {
+export function refuseRouterAdvertisements(ifname: string, link?: LeanLink): void {
+  if (link?.refusesRouterAdvertisements === true) return;
   tryWriteSysctl(`net/ipv6/conf/${ifname}/accept_ra`, "0");
 }
 

@@ -62,8 +62,8 @@ export function createVeth(request: PluginRequest, host: LeanRtnl, input: VethIn
   const { container } = input;
   const name = addPair(request, host, input);
   undo.push(() => void host.deleteLink(name));
-  refuseRouterAdvertisements(name);
   const link = host.get(name);
+  refuseRouterAdvertisements(name, link);
   host.setAlias(link.index, aliasOf(attachmentOf(request)));
   return { host: link, container: container.get(ifname) };
 }
