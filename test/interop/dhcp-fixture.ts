@@ -126,7 +126,9 @@ export class DhcpScene implements Disposable {
   /** Starts Weft's daemon with a listening socket, as systemd does. */
   activated(fd: number): Process {
     const command = `LISTEN_PID=$$ LISTEN_FDS=1 exec ${path(root, "dist/weft")} dhcp daemon --socketpath ${this.socket}`;
-    const child = Bun.spawn(["sh", "-c", command], { stdio: ["ignore", "ignore", "pipe", fd] });
+    const child = this.host.node.in(() =>
+      Bun.spawn(["sh", "-c", command], { stdio: ["ignore", "ignore", "pipe", fd] }),
+    );
     const made = new Process(child);
     this.#processes.push(made);
     return made;

@@ -97,8 +97,8 @@ describe("Kea", () => {
     async () => {
       using scene = new DhcpScene();
       const daemon = await scene.daemon();
-      const times = { "renew-timer": 1, "rebind-timer": 2 };
-      const kea = await scene.kea(8, times);
+      const times = { "renew-timer": 1, "rebind-timer": 4 };
+      const kea = await scene.kea(10, times);
       scene.bridge();
       const container = scene.host.container();
       const config = scene.bridged();
@@ -109,7 +109,7 @@ describe("Kea", () => {
       // Away until T2 has passed, and back before the end.
       await kea.end("SIGKILL");
       await daemon.said("asking any server for more time");
-      const back = await scene.kea(8, times);
+      const back = await scene.kea(10, times);
       await daemon.said("has more time", 3);
       await back.end("SIGKILL");
       await daemon.said("lease lost, setting the interface down");
@@ -126,7 +126,7 @@ describe("Kea", () => {
     "that has given the address to somebody else refuses more time, and the link goes down",
     async () => {
       using scene = new DhcpScene();
-      const daemon = await scene.daemon("--timeout", "1s");
+      const daemon = await scene.daemon();
       const kea = await scene.kea(30, { "renew-timer": 2, "rebind-timer": 4 });
       scene.bridge();
       const container = scene.host.container();
@@ -210,9 +210,9 @@ describe("Kea", () => {
       join(scene.host.node, "port", container, "eth0");
       scene.host.node.kernel.rtnl.links.set("port", { master: "br0", up: true });
       const other = `${scene.dir}/reference.sock`;
-      const daemon = Bun.spawn([`${referencePlugins}/dhcp`, "daemon", "-socketpath", other], {
-        stderr: "ignore",
-      });
+      const daemon = scene.host.node.in(() =>
+        Bun.spawn([`${referencePlugins}/dhcp`, "daemon", "-socketpath", other], { stderr: "ignore" }),
+      );
       try {
         await until(
           () => existsSync(other),

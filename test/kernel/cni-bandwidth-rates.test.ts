@@ -77,8 +77,10 @@ test.each(cases)(
           const isLimited = expected[peer][direction] === "limited";
           // What is slow is tried once for each peer and direction.
           if (isLimited && family !== slowFamily[peer][direction]) continue;
-          const time = await seconds(scene, peer, direction, family);
-          // Unlimited it takes hundredths of a second.
+          // Unlimited it takes hundredths of a second, but for a machine that has something else to do just then.
+          let time = Number.POSITIVE_INFINITY;
+          for (let tries = isLimited ? 1 : 3; tries > 0 && time >= 0.6; tries--)
+            time = Math.min(time, await seconds(scene, peer, direction, family));
           const seen = time > 0.7 ? "limited" : time < 0.6 ? "free" : "neither";
           expect({ peer, direction, family, seen }).toEqual({
             peer,

@@ -6,12 +6,12 @@
  *                                    -- br1 10.88.0.0/24, fd88::/64 -- net1
  */
 import { expect, test } from "bun:test";
-import { existsSync } from "node:fs";
 import type { JsonObject } from "../../src/cni/fields.ts";
+import { needs, testWith } from "../lib/needs.ts";
 import { type Answer, addressOf, CniHost, referencePlugins } from "./cni-fixture.ts";
 import type { Namespace } from "./services-fixture.ts";
 
-const hasReference = existsSync(`${referencePlugins}/sbr`);
+const referenceTest = testWith(needs.file(`${referencePlugins}/sbr`, "containernetworking-plugins"));
 
 function sbrConfig(more: JsonObject = {}): JsonObject {
   return { cniVersion: "1.0.0", name: "net", type: "sbr", ...more };
@@ -233,7 +233,7 @@ test("routes go to the addresses that they belong to, those without such an addr
   ]);
 });
 
-test.skipIf(!hasReference)(
+referenceTest(
   "rules and IPv4 routes are those of the reference, but for the route that it loses",
   async () => {
     using host = new CniHost();
@@ -254,28 +254,25 @@ test.skipIf(!hasReference)(
   },
 );
 
-test.skipIf(!hasReference)(
-  "our DEL takes away what the reference's ADD made, and the other way round",
-  async () => {
-    using host = new CniHost();
-    const [blue, green] = [host.container(), host.container()];
-    for (const [container, first, second] of [
-      [blue, referencePlugins, undefined],
-      [green, undefined, referencePlugins],
-    ] as const) {
-      const call = (plugins: string | undefined) => ({
-        ifname: "net1",
-        ...(plugins === undefined ? {} : { plugins }),
-      });
-      const prevResult = byHand(host, container);
-      await host.succeed("ADD", container, sbrConfig({ prevResult }), call(first));
-      expect(rulesOf(container)).toHaveLength(3);
-      await host.succeed("DEL", container, sbrConfig({ prevResult }), call(second));
-      expect(rulesOf(container)).toEqual([]);
-      container.kernel.rtnl.links.delete("net1");
-    }
-  },
-);
+referenceTest("our DEL takes away what the reference's ADD made, and the other way round", async () => {
+  using host = new CniHost();
+  const [blue, green] = [host.container(), host.container()];
+  for (const [container, first, second] of [
+    [blue, referencePlugins, undefined],
+    [green, undefined, referencePlugins],
+  ] as const) {
+    const call = (plugins: string | undefined) => ({
+      ifname: "net1",
+      ...(plugins === undefined ? {} : { plugins }),
+    });
+    const prevResult = byHand(host, container);
+    await host.succeed("ADD", container, sbrConfig({ prevResult }), call(first));
+    expect(rulesOf(container)).toHaveLength(3);
+    await host.succeed("DEL", container, sbrConfig({ prevResult }), call(second));
+    expect(rulesOf(container)).toEqual([]);
+    container.kernel.rtnl.links.delete("net1");
+  }
+});
 
 test("tables that are in use by anybody are not taken", async () => {
   using host = new CniHost();

@@ -1,10 +1,10 @@
 /** The static plugin beside the reference: alone as its caller would call it, and under bridge. */
 import { describe, expect, test } from "bun:test";
-import { existsSync } from "node:fs";
 import type { JsonObject } from "../../src/cni/fields.ts";
+import { needs, testWith } from "../lib/needs.ts";
 import { CniHost, ownPlugins, referencePlugins } from "./cni-fixture.ts";
 
-const hasReference = existsSync(`${referencePlugins}/static`);
+const referenceTest = testWith(needs.file(`${referencePlugins}/static`, "containernetworking-plugins"));
 
 /** A network of plugin static itself, which as IPAM is started with the configuration of its caller. */
 function configOf(ipam: JsonObject, more: JsonObject = {}): JsonObject {
@@ -92,8 +92,9 @@ const cases: [string, { ipam: JsonObject; more?: JsonObject; args?: string; resu
 ];
 
 describe.each(cases)("gives out %s", (_, { ipam, more = {}, args = "", result }) => {
-  for (const plugins of [ownPlugins, ...(hasReference ? [referencePlugins] : [])]) {
-    test(plugins === ownPlugins ? "as expected" : "as the reference does", async () => {
+  for (const plugins of [ownPlugins, referencePlugins]) {
+    const isOwn = plugins === ownPlugins;
+    (isOwn ? test : referenceTest)(isOwn ? "as expected" : "as the reference does", async () => {
       using host = new CniHost();
       const call = { args, plugins };
       const { json } = await host.succeed("ADD", host.container(), configOf(ipam, more), call);
@@ -138,9 +139,12 @@ test.each(refusals)("refuses %s", async (_, { ipam, more = {}, args = "", msg })
   const config = configOf(ipam, more);
   const { json, status } = await host.call("ADD", container, config, { args });
   expect({ status, ...json }).toMatchObject({ status: 1, code: 7, msg: expect.stringContaining(msg) });
-  if (hasReference) {
-    expect((await host.call("ADD", container, config, { args, plugins: referencePlugins })).status).toBe(1);
-  }
+});
+
+referenceTest.each(refusals)("the reference refuses %s too", async (_, { ipam, more = {}, args = "" }) => {
+  using host = new CniHost();
+  const call = { args, plugins: referencePlugins };
+  expect((await host.call("ADD", host.container(), configOf(ipam, more), call)).status).toBe(1);
 });
 
 test("says which keys it does not know, and that a gateway is for no address", async () => {

@@ -299,7 +299,9 @@ describe("The plugin", () => {
     "tells that the daemon is the reference's",
     async () => {
       using scene = new DhcpScene();
-      const other = Bun.spawn([`${referencePlugins}/dhcp`, "daemon", "-socketpath", scene.socket]);
+      const other = scene.host.node.in(() =>
+        Bun.spawn([`${referencePlugins}/dhcp`, "daemon", "-socketpath", scene.socket]),
+      );
       try {
         await until(
           () => existsSync(scene.socket),
