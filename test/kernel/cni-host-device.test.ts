@@ -17,10 +17,11 @@ import {
 import { join as path } from "node:path";
 import type { JsonObject } from "../../src/cni/fields.ts";
 import type { Link } from "../../src/linux/route/link.ts";
+import { describeWith, needs } from "../lib/needs.ts";
 import { CniHost, ownPlugins, referencePlugins } from "./cni-fixture.ts";
 import { join, type Namespace } from "./services-fixture.ts";
 
-const hasReference = existsSync(`${referencePlugins}/host-device`);
+const reference = needs.file(`${referencePlugins}/host-device`, "containernetworking-plugins");
 
 /** A host with a device. */
 class DeviceHost extends CniHost {
@@ -281,6 +282,35 @@ test("it is found again where the container renamed it and gave it another alias
   expect(host.card()).toMatchObject({ mac: "02:00:00:00:00:c0", up: true });
 });
 
+test("a late DEL takes no device out of a container whose namespace has the path of the one before", async () => {
+  using host = new DeviceHost();
+  const container = host.container();
+  await host.succeed("ADD", container, host.device(), { containerId: "blue" });
+  // As if the namespace had gone, and the device with it.
+  container.kernel.rtnl.links.delete("eth0");
+  join(host.node, "card0", host.outside, "far0");
+  await host.succeed("ADD", container, host.device(), { containerId: "green" });
+  for (const call of [{}, { netns: "" }]) {
+    await host.succeed("DEL", container, host.device(), { containerId: "blue", ...call });
+    expect(namesIn(container)).toEqual(["eth0", "lo"]);
+  }
+  expect(host.remembered()).toEqual(["green:eth0"]);
+  await host.succeed("DEL", container, host.device(), { containerId: "green" });
+  expect(host.card()).toBeDefined();
+});
+
+test("of two devices that the host called the same DEL takes the one of its interface", async () => {
+  using host = new DeviceHost();
+  const container = host.container();
+  await host.succeed("ADD", container, host.device(), { ifname: "net1" });
+  join(host.node, "card0", host.outside, "far1");
+  host.node.kernel.rtnl.links.set("card0", { mac: "02:00:00:00:00:c1" });
+  await host.succeed("ADD", container, host.device(), { ifname: "net2" });
+  await host.succeed("DEL", container, host.device(), { ifname: "net2" });
+  expect(namesIn(container)).toEqual(["lo", "net1"]);
+  expect(host.card()).toMatchObject({ mac: "02:00:00:00:00:c1", up: false });
+});
+
 test("two containers cannot have one device; the one that has it keeps it", async () => {
   using host = new DeviceHost();
   const containers = [host.container(), host.container()];
@@ -498,6 +528,30 @@ test("GC brings devices home whose attachments are not valid, and no others", as
   expect([...new Set(Object.values(host.leases()))]).toEqual([`${blue.name}/eth0`]);
 });
 
+test("GC brings home the others where one record cannot be removed, or the IPAM plugin fails", async () => {
+  using host = new DeviceHost();
+  const container = host.container();
+  const all = { "cni.dev/valid-attachments": [] };
+  for (const more of [{}, { ipam: { type: "no-such-plugin" } }]) {
+    await host.succeed("ADD", container, host.device());
+    mkdirSync(path(host.records, "net", "a:eth0"));
+    const { json } = await host.call("GC", undefined, { ...host.device(more), ...all });
+    expect(json.code).toBe(5);
+    expect(host.card()).toMatchObject({ up: true });
+    expect(host.remembered()).toEqual(["a:eth0"]);
+    rmSync(path(host.records, "net", "a:eth0"), { recursive: true });
+  }
+});
+
+test("DEL is content where ADD was refused because of dataDir", async () => {
+  using host = new DeviceHost();
+  const container = host.container();
+  const config = host.withIpam({ dataDir: "relative" });
+  expect((await host.call("ADD", container, config)).json).toMatchObject({ code: 7 });
+  await host.succeed("DEL", container, config);
+  await host.succeed("DEL", undefined, config, { containerId: "x" });
+});
+
 test("STATUS tells whether the device is there", async () => {
   using host = new DeviceHost();
   const container = host.container();
@@ -509,6 +563,12 @@ test("STATUS tells whether the device is there", async () => {
     code: 50,
     msg: expect.stringContaining('"card0"'),
   });
+  const unplugged = host.device({ device: "", pciBusID: "0000:99:00.0" });
+  expect((await host.call("STATUS", undefined, unplugged)).json).toMatchObject({
+    code: 50,
+    msg: expect.stringContaining("0000:99:00.0"),
+  });
+  expect((await host.call("ADD", host.container(), unplugged)).json).toMatchObject({ code: 999 });
 });
 
 test.each(["0.3.1", "0.4.0", "1.0.0"])("speaks version %s", async (cniVersion) => {
@@ -522,7 +582,7 @@ test.each(["0.3.1", "0.4.0", "1.0.0"])("speaks version %s", async (cniVersion) =
   await host.succeed("DEL", container, host.withIpam({ cniVersion }));
 });
 
-describe.skipIf(!hasReference)("beside the reference", () => {
+describeWith(reference)("beside the reference", () => {
   test("result and container are the same", async () => {
     const seen: unknown[] = [];
     for (const plugins of [ownPlugins, referencePlugins]) {

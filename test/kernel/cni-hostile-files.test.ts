@@ -189,6 +189,36 @@ test.each([
   }
 });
 
+test.each([
+  "devices/net/COMING:net1",
+  "devices/net/COMING:net1:",
+  "devices/net/other:net1",
+  "devices/other/other:net1",
+  "devices/net",
+])("host-device: %s is something else", async (name) => {
+  using scene = await new Scene().prepare();
+  const { host, coming } = scene;
+  const { links } = host.node.kernel.rtnl;
+  links.add({ kind: "veth", name: "card0", peer: { name: "far0" }, up: true });
+  const devices = { ...scene.config, type: "host-device", device: "card0", ipam: undefined };
+  const config = { ...devices, dataDir: join(host.dir, "devices") };
+  const call = { ifname: "net1" };
+  for (const kind of kinds) {
+    scene.exchange(name, kind);
+    const added = await host.call("ADD", coming, config, call);
+    requireClear(added, /devices/);
+    expect(links.find("card0") === undefined).toBe(added.status === 0);
+    requireClear(await host.call("DEL", coming, config, call), /devices/);
+    requireClear(await scene.collect(config), /devices/);
+    expect(readFileSync(scene.victim, "utf8")).toBe("precious");
+    expect(existsSync(`${host.dir}/new`)).toBe(false);
+    rmSync(config.dataDir, { recursive: true, force: true });
+    for (const command of ["ADD", "DEL"]) await host.succeed(command, coming, config, call);
+    expect(links.get("card0").up).toBe(true);
+    expect(readdirSync(`${config.dataDir}/net`)).toEqual([]);
+  }
+});
+
 testWith(needs.root, needs.kernel("ifb"))("bandwidth leaves a link that has its device's name", async () => {
   using scene = await new Scene().prepare();
   const { host, coming, config } = scene;

@@ -1,7 +1,7 @@
 import { CniError, cniErrorCode } from "../../cni/errors.ts";
 import type { AttachmentKey, GcRequest, Plugin, PluginRequest } from "../../cni/plugin.ts";
 import { emptyResult, formatResult, isDnsEmpty, type Result } from "../../cni/result.ts";
-import { InvalidInput, quote } from "../../lib/errors.ts";
+import { quote } from "../../lib/errors.ts";
 import { status } from "../../linux/lean/files.ts";
 import type { Link } from "../../linux/route/link.ts";
 import { Rtnl } from "../../linux/route/rtnl.ts";
@@ -12,6 +12,7 @@ import { checkInterface } from "../shared/interface-check.ts";
 import { addIpam } from "../shared/ipam.ts";
 import { openNetns, tryOpenNetns } from "../shared/netns.ts";
 import { type Undo, withUndo } from "../shared/undo.ts";
+import { validOrNone } from "../shared/valid.ts";
 import {
   describeSelector,
   findDevice,
@@ -71,13 +72,11 @@ export const hostDevice: Plugin = {
   },
 
   async gc(request: GcRequest): Promise<void> {
-    // As in DEL: leases are given back through devices that are still there.
-    if (request.config.ipamType !== undefined) await delegateGc(request.config.ipamType, request);
-    for (const key of recordsOf(request).list()) {
-      const isValid = request.valid.some(
-        ({ containerId, ifname }) => containerId === key.containerId && ifname === key.ifname,
-      );
-      if (!isValid) await giveBack(request, key, "");
+    try {
+      // As in DEL: leases are given back through devices that are still there.
+      if (request.config.ipamType !== undefined) await delegateGc(request.config.ipamType, request);
+    } finally {
+      await collectDevices(request);
     }
   },
 
@@ -90,7 +89,7 @@ export const hostDevice: Plugin = {
         throw new CniError(
           cniErrorCode.pluginNotAvailable,
           `failed to find host device: there is no ${describeSelector(selector)} on the host`,
-          { remedy: "A container may have it, or it is not plugged in" },
+          { remedy: missingRemedy(selector) },
         );
       }
     }
@@ -100,6 +99,23 @@ export const hostDevice: Plugin = {
 
 function recordsOf({ config }: PluginRequest): DeviceRecords {
   return new DeviceRecords(parseDataDir(config.fields), config.name);
+}
+
+/** Each for itself: one that cannot be brought home must not keep the others away. */
+async function collectDevices(request: GcRequest): Promise<void> {
+  const failures: unknown[] = [];
+  for (const key of recordsOf(request).list()) {
+    const isValid = request.valid.some(
+      ({ containerId, ifname }) => containerId === key.containerId && ifname === key.ifname,
+    );
+    if (isValid) continue;
+    try {
+      await giveBack(request, key, "");
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  if (failures.length > 0) throw failures[0];
 }
 
 /** A device that a program in the container drives: there is nothing to move, but it may get addresses. */
@@ -134,7 +150,7 @@ async function addDevice(request: PluginRequest, config: HostDeviceConfig, undo:
       remedy: "Call DEL for the container first, or choose another CNI_IFNAME",
     });
   }
-  await settle(request, found);
+  await settle(request, found, container);
   const device = host.links.find(found.index) ?? requireDevice(host, config, request);
   const network = config.useInterfaceNetwork ? readHostNetwork(host, device) : undefined;
   const master = device.master === undefined ? undefined : host.links.find(device.master)?.name;
@@ -174,17 +190,34 @@ function requireDevice(host: Rtnl, { selector }: HostDeviceConfig, { config }: P
   throw new CniError(
     cniErrorCode.internal,
     `failed to find host device: there is no ${describeSelector(selector)} on the host`,
-    { remedy: "A container may have it, or it is not plugged in" },
+    { remedy: missingRemedy(selector) },
   );
+}
+
+function missingRemedy({ by }: Selector): string {
+  const others = by === "pciBusID" ? ", or no driver has it" : "";
+  return `A container may have it, or it is not plugged in${others}`;
 }
 
 /**
  * Gives a device of the host its old name and state where containers that are gone had it and their DEL has not come: it
- * would come too late, when what the kernel called the device is remembered as its name.
+ * would come too late, when what the kernel called the device is remembered as its name. Nor may a late DEL find the device
+ * in a container whose namespace has the path of the one before.
  */
-async function settle({ config, warn }: PluginRequest, device: Link): Promise<void> {
+async function settle(
+  { config, invocation, warn }: PluginRequest,
+  device: Link,
+  container: Rtnl,
+): Promise<void> {
+  const present = container.links.list();
+  const moved = { ...device, alias: device.name };
   for (const { records, key, record } of allRecords(parseDataDir(config.fields))) {
-    if (!isSame(device, record) || isThere(record.netns)) continue;
+    const isBack = isSame(device, record) && !isThere(record.netns);
+    const isOutlived =
+      isSame(moved, record) &&
+      isSameNetns(record.netns, invocation.netns) &&
+      !present.some((link) => isSame(link, record));
+    if (!isBack && !isOutlived) continue;
     await bringHome({
       ifname: key.ifname,
       netns: "",
@@ -208,7 +241,8 @@ function isSameNetns(path: string, other: string): boolean {
 
 /** Brings the device of an attachment back to the host and forgets it. */
 async function giveBack(request: PluginRequest, key: AttachmentKey, netns: string): Promise<void> {
-  const records = recordsOf(request);
+  const records = validOrNone(() => recordsOf(request));
+  if (records === undefined) return;
   const record = records.read(key);
   const path = netns === "" ? (record?.netns ?? "") : netns;
   const isOthers = (link: Link) =>
@@ -228,11 +262,6 @@ async function giveBack(request: PluginRequest, key: AttachmentKey, netns: strin
 
 /** What an ADD with this configuration would have moved; undefined where it would have been refused or moved nothing. */
 function selectorOf({ config: { fields } }: PluginRequest): Selector | undefined {
-  try {
-    const { selector, isUserspace } = parseHostDevice(fields);
-    return isUserspace ? undefined : selector;
-  } catch (error) {
-    if (!(error instanceof InvalidInput)) throw error;
-    return undefined;
-  }
+  const config = validOrNone(() => parseHostDevice(fields));
+  return config?.isUserspace === true ? undefined : config?.selector;
 }

@@ -90,7 +90,11 @@ export async function bringHome(lent: Lent): Promise<void> {
 /** The container may have renamed it, or given it another alias. */
 function findInContainer(container: Rtnl, lent: Lent): Link | undefined {
   const { ifname, record, selector, isOthers } = lent;
-  if (record !== undefined) return container.links.list().find((link) => isSame(link, record));
+  if (record !== undefined) {
+    // Devices that the host called the same, one after the other, may be in one container.
+    const same = container.links.list().filter((link) => isSame(link, record));
+    return same.find(({ name }) => name === ifname) ?? same[0];
+  }
   const link = container.links.find(ifname);
   // An ADD that was refused because of another attachment's interface has no record either.
   if (link === undefined || selector === undefined || (link.alias ?? "") === "") return undefined;

@@ -1,7 +1,10 @@
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { CniError, cniErrorCode } from "../../cni/errors.ts";
 import { isJsonObject } from "../../cni/fields.ts";
 import type { AttachmentKey } from "../../cni/plugin.ts";
+import { KernelError } from "../../linux/errors.ts";
+import * as ffi from "../../linux/ffi.ts";
+import { makeFolders, readWhole, removeFile, writeText } from "../../linux/lean/files.ts";
 import type { Link } from "../../linux/route/link.ts";
 
 /** What a device was like on the host before a container got it. */
@@ -37,13 +40,18 @@ export function recordOf(device: Link, netns: string, master: string | undefined
 }
 
 /** True for the device of a record: it has kept its alias or, where somebody changed that, its permanent address. */
-export function isSame(link: Link, { name, kind, permanentMac }: DeviceRecord): boolean {
+export function isSame(
+  link: Pick<Link, "kind" | "alias" | "permanentMac">,
+  { name, kind, permanentMac }: DeviceRecord,
+): boolean {
   if (link.kind !== kind) return false;
   return link.alias === name || (permanentMac !== undefined && link.permanentMac === permanentMac);
 }
 
 /** Neither part can have it in it. */
 const separator = ":";
+/** A record has some hundred bytes. */
+const longest = 64 * 1024;
 
 /** The records of one network's devices, a file for each: `DIR/NETWORK/CONTAINERID:IFNAME`. */
 export class DeviceRecords {
@@ -60,7 +68,7 @@ export class DeviceRecords {
   /** Undefined where there is none, or none that can be understood. */
   read(key: AttachmentKey): DeviceRecord | undefined {
     try {
-      return parseRecord(JSON.parse(readFileSync(this.#path(key), "utf8")));
+      return parseRecord(JSON.parse(readWhole(this.#path(key), longest)));
     } catch {
       return undefined;
     }
@@ -70,21 +78,24 @@ export class DeviceRecords {
   write(key: AttachmentKey, record: DeviceRecord): void {
     const path = this.#path(key);
     try {
-      mkdirSync(this.#dir, { recursive: true, mode: 0o755 });
+      makeFolders(this.#dir, 0o755);
       // What a kill cuts short must not be taken for a record.
-      writeFileSync(`${path}${separator}`, JSON.stringify(record), { mode: 0o600 });
-      renameSync(`${path}${separator}`, path);
+      writeText(`${path}${separator}`, JSON.stringify(record), 0o600);
+      ffi.rename(`${path}${separator}`, path);
     } catch (error) {
-      throw new CniError(cniErrorCode.io, `cannot write ${path} (${(error as NodeJS.ErrnoException).code})`, {
-        cause: error,
-        remedy: "Check dataDir, its permissions and the free space there",
-      });
+      throw ioError("write", path, error);
     }
   }
 
+  /** None is fine. Throws a {@link CniError} of code 5. */
   remove(key: AttachmentKey): void {
-    rmSync(this.#path(key), { force: true });
-    rmSync(`${this.#path(key)}${separator}`, { force: true });
+    const path = this.#path(key);
+    try {
+      removeFile(path);
+      removeFile(`${path}${separator}`);
+    } catch (error) {
+      throw ioError("remove", path, error);
+    }
   }
 
   /** Whose devices are remembered. */
@@ -94,6 +105,14 @@ export class DeviceRecords {
       return { containerId, ifname };
     });
   }
+}
+
+function ioError(operation: string, path: string, cause: unknown): unknown {
+  if (!(cause instanceof KernelError)) return cause;
+  return new CniError(cniErrorCode.io, `cannot ${operation} ${path} (${cause.errnoName})`, {
+    cause,
+    remedy: "Check dataDir, its permissions and the free space there",
+  });
 }
 
 /** A record, and where it is kept. */
