@@ -5,8 +5,10 @@ import { join as path } from "node:path";
 import { promisify } from "node:util";
 import type { JsonObject } from "../../src/cni/fields.ts";
 import * as ffi from "../../src/linux/ffi.ts";
+import type { NewLink } from "../../src/linux/route/link.ts";
 import { openTun } from "../../src/linux/tun.ts";
 import { waitFor } from "../../src/plugins/shared/wait.ts";
+import { needs, testWith } from "../lib/needs.ts";
 import { CniHost, ownPlugins } from "./cni-fixture.ts";
 import type { Namespace } from "./services-fixture.ts";
 
@@ -51,7 +53,7 @@ test("the container has a tap link that nobody in particular owns, and it stays 
     interfaces: [{ name: "eth0", mac: link.mac, mtu: 1500, sandbox: `/run/netns/${container.name}` }],
     dns: {},
   });
-  expect(link).toMatchObject({ kind: "tun", up: true });
+  expect(link).toMatchObject({ kind: "tun", up: true, alias: `weft: net/${container.name}/eth0` });
   expect(link.tun).toMatchObject({ type: "tap", persist: true, multiQueue: false, packetInformation: false });
   expect([link.tun?.owner, link.tun?.group]).toEqual([undefined, undefined]);
 });
@@ -179,7 +181,7 @@ test.each(failures)("ADD that fails because %s leaves nothing", async (_, more, 
 
 const context = { selinuxContext: "system_u:system_r:container_t:s0" };
 
-test.skipIf(existsSync("/sys/fs/selinux"))(
+testWith(needs.that(!existsSync("/sys/fs/selinux"), "a kernel without SELinux"))(
   "without SELinux a context is refused, and nothing is left",
   async () => {
     using host = new CniHost();
@@ -254,16 +256,30 @@ test("no process with the context is started for an interface that is there alre
   expect(Object.keys(host.leases())).toHaveLength(2);
 });
 
-test("an interface that is there already is refused, and stays, also at DEL", async () => {
+const others: [string, NewLink][] = [
+  ["a veth", { kind: "veth", name: "eth0", peer: { name: "other" } }],
+  ["a VPN's tun link", { kind: "tun", name: "eth0", tun: { type: "tun" } }],
+  ["another network's tap", { kind: "tun", name: "eth0", tun: { type: "tap" }, alias: "weft: other/x/eth0" }],
+];
+test.each(others)("%s that is there already stays, also at DEL after the refusal", async (_, link) => {
   using host = new CniHost();
   const container = host.container();
   const { links } = container.kernel.rtnl;
-  links.add({ kind: "veth", name: "eth0", peer: { name: "other" } });
+  links.add(link);
   const { json } = await host.call("ADD", container, withIpam(host));
   expect(json).toMatchObject({ code: 999, msg: 'container interface name ("eth0") already exists' });
   await host.succeed("DEL", container, withIpam(host));
-  expect(links.get("eth0").kind).toBe("veth");
+  expect(links.get("eth0").kind).toBe(link.kind);
   expect(host.leases()).toEqual({});
+});
+
+test("DEL removes a tap that does not say whose it is, as the reference makes them", async () => {
+  using host = new CniHost();
+  const container = host.container();
+  const { links } = container.kernel.rtnl;
+  links.add({ kind: "tun", name: "eth0", tun: { type: "tap" } });
+  await host.succeed("DEL", container, withIpam(host));
+  expect(links.find("eth0")).toBeUndefined();
 });
 
 test("DEL removes link and leases, may be repeated, and needs no namespace", async () => {

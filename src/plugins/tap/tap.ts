@@ -7,6 +7,7 @@ import { isExists, isNotFound } from "../../linux/errors.ts";
 import { exists } from "../../linux/lean/files.ts";
 import type { NewLink } from "../../linux/route/link.ts";
 import { Rtnl } from "../../linux/route/rtnl.ts";
+import { aliasOf, attachmentOf, isAlias } from "../shared/attachment.ts";
 import { bringUp, bringUpWith } from "../shared/bring-up.ts";
 import { describedInterface, mismatch, requireLink, requirePrevResult } from "../shared/check-link.ts";
 import { delegateCheck, delegateDel, delegateGc, delegateStatus } from "../shared/delegate.ts";
@@ -88,7 +89,7 @@ async function attach(
 ): Promise<Result> {
   const { ifname, netns: sandbox } = request.invocation;
   using rtnl = new Rtnl({ netns: { fd: netns.fd } });
-  createTap(rtnl, ifname, config);
+  createTap(rtnl, ifname, config, aliasOf(attachmentOf(request)));
   undo.push(() => remove(request, netns));
   bringUp(netns, ifname);
   const { ipamType } = request.config;
@@ -123,11 +124,13 @@ function createTap(
   rtnl: Rtnl,
   name: string,
   { bridge, mtu, mac, owner, group, multiQueue }: TapConfig,
+  alias: string,
 ): void {
   const master = bridge === undefined ? undefined : requireBridge(rtnl, bridge);
   const link: NewLink = {
     kind,
     name,
+    alias,
     tun: {
       type: "tap",
       multiQueue,
@@ -174,11 +177,14 @@ function noDevice(code: number): CniError {
   });
 }
 
-/** Deletes the attachment's link; one of another kind has been made by somebody else. None is fine. */
+/** Deletes the attachment's link. What is no tap has been made by somebody else, as what says that it is another's. None is fine. */
 async function remove(request: PluginRequest, netns: OpenNetns): Promise<void> {
   using rtnl = new Rtnl({ netns: { fd: netns.fd } });
   const link = rtnl.links.find(request.invocation.ifname);
-  if (link?.kind === kind) await deleteLink(request, { index: link.index, netnsFd: netns.fd });
+  if (link?.tun?.type !== "tap") return;
+  const owner = link.alias ?? "";
+  if (isAlias(owner) && owner !== aliasOf(attachmentOf(request))) return;
+  await deleteLink(request, { index: link.index, netnsFd: netns.fd });
 }
 
 function checkTap(
