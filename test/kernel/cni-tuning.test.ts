@@ -299,6 +299,20 @@ test.each(Object.keys(all))("CHECK finds another %s", async (key) => {
   expect(msg).toContain(`of eth0 is ${otherwise[key]}, current value is ${all[key as keyof typeof all]}`);
 });
 
+test("CHECK passes over a parameter that can be written only, but not over one that is not there", async () => {
+  using tuned = await Tuned.make();
+  const flushing = { sysctl: { "net.ipv4.route.flush": "1" } };
+  await tuned.succeed("ADD", flushing);
+  await tuned.succeed("CHECK", flushing);
+  expect((await tuned.call("CHECK", { sysctl: { "net.ipv4.nosuch": "1" } })).msg).toContain("nosuch");
+});
+
+test("DEL is content where ADD was refused because of dataDir", async () => {
+  using tuned = await Tuned.make();
+  expect(await tuned.call("ADD", { dataDir: "relative" })).toMatchObject({ code: 7 });
+  await tuned.succeed("DEL", { dataDir: "relative" });
+});
+
 test("CHECK looks at what is configured alone", async () => {
   using tuned = await Tuned.make();
   await tuned.succeed("ADD", all);

@@ -4,13 +4,10 @@ import type { GcRequest, PluginRequest } from "../../cni/plugin.ts";
 import { parseMac } from "../../lib/mac.ts";
 import { isNotFound, KernelError } from "../../linux/errors.ts";
 import * as ffi from "../../linux/ffi.ts";
-import { listFolder, makeFolders, readDescriptor, removeFile, writeText } from "../../linux/lean/files.ts";
+import { listFolder, makeFolders, readWhole, removeFile, writeText } from "../../linux/lean/files.ts";
 import type { LeanChange } from "../../linux/lean/rtnl.ts";
 import { dataDirOf } from "./config.ts";
 
-const O_RDONLY = 0;
-const O_NONBLOCK = 0o4000;
-const O_NOFOLLOW = 0o400000;
 /** A backup has some hundred bytes. */
 const longest = 64 * 1024;
 
@@ -34,9 +31,9 @@ export class TuningBackup {
   /** What stands there; {} for what cannot be understood, undefined where there is no file. */
   read(): LeanChange | undefined {
     try {
-      const text = readFile(this.path);
-      return text === undefined ? undefined : (parseBackup(text)?.link ?? {});
+      return parseBackup(readWhole(this.path, longest))?.link ?? {};
     } catch (error) {
+      if (isNotFound(error)) return undefined;
       throw this.#failed("read", error);
     }
   }
@@ -106,7 +103,7 @@ function ioError(operation: string, path: string, cause: unknown): unknown {
 /** Undefined for what is no backup, such as a link that somebody else put there. */
 function networkOf(path: string): string | undefined {
   try {
-    return parseBackup(readFile(path) ?? "")?.network;
+    return parseBackup(readWhole(path, longest))?.network;
   } catch (error) {
     if (error instanceof KernelError) return undefined;
     throw error;
@@ -125,22 +122,6 @@ function namesIn(dir: string): string[] {
 /** Of the network, so that GC knows whose a draft is that a kill left empty. */
 function draftSuffix(network: string): string {
   return `.weft-${Bun.hash.crc32(network).toString(16)}`;
-}
-
-/** Undefined where there is none, or something else than a file of a sensible size. */
-function readFile(path: string): string | undefined {
-  let fd: number;
-  try {
-    fd = ffi.open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
-  } catch (error) {
-    if (isNotFound(error)) return undefined;
-    throw error;
-  }
-  try {
-    return readDescriptor(fd, longest);
-  } finally {
-    ffi.close(fd);
-  }
 }
 
 /** As Go's json.MarshalIndent writes it. */

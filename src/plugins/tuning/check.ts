@@ -1,4 +1,5 @@
 import type { PluginRequest } from "../../cni/plugin.ts";
+import { isNotPermitted } from "../../linux/errors.ts";
 import { readText } from "../../linux/lean/files.ts";
 import { LeanRtnl } from "../../linux/lean/rtnl.ts";
 import { inNamespace } from "../../linux/lean/socket.ts";
@@ -32,9 +33,20 @@ export function checkTuning({ invocation }: PluginRequest, config: TuningConfig)
 
 /** The kernel separates the numbers of a parameter by tabs, people by blanks. */
 function checkSysctl({ path, value }: Sysctl): void {
-  const actual = words(readText(path));
-  if (actual === words(value)) return;
+  const text = textOf(path);
+  const actual = text === undefined ? undefined : words(text);
+  if (actual === undefined || actual === words(value)) return;
   throw mismatch(`Tuning configured value of ${path} is ${value}, current value is ${actual}`);
+}
+
+/** Undefined for what can be written only, such as net.ipv4.route.flush: it has no value. */
+function textOf(path: string): string | undefined {
+  try {
+    return readText(path);
+  } catch (error) {
+    if (isNotPermitted(error)) return undefined;
+    throw error;
+  }
 }
 
 function words(text: string): string {

@@ -10,6 +10,7 @@ import { requirePrevResult } from "../shared/check-link.ts";
 import { requireMtuFor } from "../shared/link-keys.ts";
 import { type OpenNetns, openNetns, tryOpenNetns } from "../shared/netns.ts";
 import { type Undo, withUndo } from "../shared/undo.ts";
+import { validOrNone } from "../shared/valid.ts";
 import { TuningBackup } from "./backup.ts";
 import { changesLink, parseTuning, type Sysctl, type TuningConfig, tuningKeys } from "./config.ts";
 
@@ -37,7 +38,8 @@ export const tuning: Plugin = {
   },
 
   del(request: PluginRequest): void {
-    const backup = new TuningBackup(request);
+    const backup = validOrNone(() => new TuningBackup(request));
+    if (backup === undefined) return;
     const before = readLeniently(backup, request);
     using netns = before === undefined ? undefined : tryOpenNetns(request.invocation.netns);
     if (before !== undefined && netns !== undefined) restore(request, netns, before);
