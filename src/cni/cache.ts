@@ -38,6 +38,12 @@ export class ResultCache {
     return join(this.#dir, `${network}-${containerId}-${ifname}`);
   }
 
+  /** What a kill leaves of it goes with the next ADD or DEL of the same attachment. */
+  #draft({ network, containerId, ifname }: Key): string {
+    const key = JSON.stringify([network, containerId, ifname]);
+    return join(this.#cacheDir, `.draft-${new Bun.CryptoHasher("sha256").update(key).digest("hex")}`);
+  }
+
   /** Throws a {@link CniError} of code 5. */
   write(attachment: CachedAttachment): void {
     const { network, containerId, ifname, netns, args, capabilityArgs, config, result } = attachment;
@@ -56,7 +62,7 @@ export class ResultCache {
     try {
       mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
       // libcni overwrites in place; a rename leaves no half of it behind. Beside the results, all of which libcni reads.
-      const draft = join(this.#cacheDir, `.draft-${crypto.randomUUID()}`);
+      const draft = this.#draft(attachment);
       try {
         writeFileSync(draft, text, { mode: 0o600 });
         renameSync(draft, file);
@@ -78,9 +84,9 @@ export class ResultCache {
   remove(key: Key): void {
     const file = this.#file(key);
     const found = readEntry(file);
-    if (found !== undefined && !isOf(found, key)) return;
     try {
-      rmSync(file, { force: true });
+      rmSync(this.#draft(key), { force: true });
+      if (found === undefined || isOf(found, key)) rmSync(file, { force: true });
     } catch (error) {
       throw ioError(`cannot forget the result in ${file}`, error);
     }

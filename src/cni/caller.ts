@@ -9,7 +9,13 @@ import { parseJsonObject, parseNetworkConfig, parseValidAttachments, unknownKeys
 import type { Plugin, PluginRequest } from "./plugin.ts";
 import { parseResult, type Result } from "./result.ts";
 import { settles } from "./turns.ts";
-import { type CniVersion, isSupportedVersion, supportedVersions } from "./versions.ts";
+import {
+  type CniVersion,
+  currentVersion,
+  defaultVersion,
+  isSupportedVersion,
+  supportedVersions,
+} from "./versions.ts";
 
 /** Milliseconds that a plugin of this process has for putting things in order after it was told to stop. */
 const grace = 2000;
@@ -101,15 +107,20 @@ export class PluginCaller {
     throw isDone ? error : new UnfinishedCall(error, work);
   }
 
-  /** Which versions a plugin's executable speaks. */
+  /** Which versions a plugin's executable speaks; asked so, and understood so, that the oldest plugins can answer. */
   async versions(type: string): Promise<PluginVersions> {
-    const output = await this.#execute({ type, command: "VERSION", config: {} });
+    // What each command once needed.
+    const unused = { netns: "dummy", ifname: "dummy" };
+    let output: string;
     try {
-      const { cniVersion, supportedVersions } = parseJsonObject(output, "version");
-      if (!Array.isArray(supportedVersions) || !supportedVersions.every((text) => typeof text === "string")) {
-        throw new CniError(cniErrorCode.decoding, "supportedVersions: is missing");
-      }
-      return { cniVersion: String(cniVersion ?? ""), supportedVersions };
+      const config = { cniVersion: currentVersion };
+      output = await this.#execute({ type, command: "VERSION", ...unused, config });
+    } catch (error) {
+      if (!(error as Error).message.endsWith("unknown CNI_COMMAND: VERSION")) throw error;
+      return { cniVersion: defaultVersion, supportedVersions: [defaultVersion] };
+    }
+    try {
+      return parseVersions(parseJsonObject(output, "version"));
     } catch (error) {
       throw rubbishError(type, "VERSION", output, error);
     }
@@ -180,6 +191,20 @@ export class PluginCaller {
       netnsOverride: override === "true" || override === "1",
     };
   }
+}
+
+function parseVersions({ cniVersion = "", supportedVersions: several = [] }: JsonObject): PluginVersions {
+  if (typeof cniVersion !== "string") throw missing("cniVersion");
+  if (!Array.isArray(several) || !several.every((text) => typeof text === "string"))
+    throw missing("supportedVersions");
+  if (several.length > 0) return { cniVersion, supportedVersions: several };
+  // The plugins of that time named one version alone.
+  if (cniVersion !== "0.2.0") throw missing("supportedVersions");
+  return { cniVersion, supportedVersions: ["0.1.0", cniVersion] };
+}
+
+function missing(field: string): CniError {
+  return new CniError(cniErrorCode.decoding, `${field}: is missing`);
 }
 
 /** As a plugin's own process does it: what is made for a container must not be made of the host. */

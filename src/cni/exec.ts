@@ -71,6 +71,7 @@ export function requirePlugin(type: string, path: readonly string[]): string {
 export async function execPlugin(execution: PluginExecution): Promise<string> {
   const { file, type, invocation, timeout } = execution;
   const { command } = invocation;
+  const wasAborted = execution.signal?.aborted === true;
   const child = await start(execution);
   const output = new LimitedReader(child.stdout);
   const errors = new LimitedReader(child.stderr);
@@ -92,6 +93,8 @@ export async function execPlugin(execution: PluginExecution): Promise<string> {
   const timer = setTimeout(end("slow"), timeout);
   const stop = end("stopped");
   execution.signal?.addEventListener("abort", stop);
+  // While it could not be started yet.
+  if (!wasAborted && execution.signal?.aborted === true) stop();
   try {
     const tooMuch = end("rubbish");
     const [stdout, stderr] = await Promise.all([output.read(tooMuch), errors.read(tooMuch)]);

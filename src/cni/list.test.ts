@@ -78,12 +78,27 @@ test("plugins beside the list are added, unless it says otherwise", () => {
   expect(types("c")).toEqual(["ptp"]);
 });
 
+test("what is wrong with a plugin beside a list is said of that file", () => {
+  const list = { name: "a", cniVersion: "1.1.0", plugins: [bridge] };
+  const beside: [string, string][] = [
+    ['{"tpye":"tuning"}', 'type: a plugin\'s type is missing. Write "type" in place of "tpye"'],
+    ["{", "plugin configuration: not JSON"],
+  ];
+  for (const [text, problem] of beside) {
+    const dir = confDir({ "10-a.conflist": list, "a/10-tuning.conf": text });
+    const [failure] = loadNetworkLists(dir).failures;
+    expect(failure?.file).toBe(join(dir, "10-a.conflist"));
+    expect(explain(failure?.error)).toStartWith(`${join(dir, "a/10-tuning.conf")}: ${problem}`);
+  }
+});
+
 const versions: [unknown, unknown, string][] = [
   [undefined, undefined, "0.1.0"],
   ["0.4.0", undefined, "0.4.0"],
   ["0.4.0", ["0.3.1", "1.0.0"], "1.0.0"],
   ["1.0.0", ["0.3.1", "0.4.0"], "1.0.0"],
   [undefined, ["0.4.0", "1.1.0", "99.0.0"], "1.1.0"],
+  [undefined, ["0.4.0", "1.0.5"], "0.4.0"],
   ["99.0.0", ["0.4.0"], "0.4.0"],
 ];
 test.each(versions)("cniVersion %p with cniVersions %p means %s", (cniVersion, cniVersions, expected) => {

@@ -5,7 +5,7 @@ import { CniError, cniErrorCode } from "./errors.ts";
 import { Fields, type JsonObject } from "./fields.ts";
 import { longestConfig, parseJsonObject, requireVersion } from "./netconf.ts";
 import { requireNetworkName, requirePluginType } from "./validate.ts";
-import { compareVersions, currentVersion, isVersion } from "./versions.ts";
+import { compareVersions, isSupportedVersion, isVersion } from "./versions.ts";
 
 /** What a runtime reads as a configuration. */
 const extensions = [".conf", ".conflist", ".json"];
@@ -50,16 +50,24 @@ export interface NetworkList {
  * {@link CniError} that names file and field.
  */
 export function parseNetworkList(text: string, file?: string): NetworkList {
+  return file === undefined ? readList(text, file) : naming(file, () => readList(text, file));
+}
+
+/** Reads, and names the file where that fails, but for what names one already. */
+function naming<T>(file: string, read: () => T): T {
   try {
-    return readList(text, file);
+    return read();
   } catch (error) {
-    if (file === undefined || !(error instanceof Error)) throw error;
+    if (!(error instanceof Error) || error instanceof UnreadableFile) throw error;
+    throw new UnreadableFile(file, error);
+  }
+}
+
+class UnreadableFile extends CniError {
+  constructor(file: string, error: Error) {
     const code = error instanceof CniError ? error.cniCode : cniErrorCode.invalidNetworkConfig;
     const remedy = (error as { remedy?: string }).remedy;
-    throw new CniError(code, `${file}: ${error.message}`, {
-      cause: error,
-      ...(remedy === undefined ? {} : { remedy }),
-    });
+    super(code, `${file}: ${error.message}`, { cause: error, ...(remedy === undefined ? {} : { remedy }) });
   }
 }
 
@@ -117,7 +125,7 @@ function chooseVersion(fields: Fields): string {
   );
   if (several.length === 0) return requireVersion(single);
   const all = single === undefined ? several : [...several, single];
-  const known = all.filter((text) => text !== undefined && compareVersions(text, currentVersion) <= 0);
+  const known = all.filter((text) => text !== undefined && isSupportedVersion(text));
   return requireVersion(known.sort((a = "", b = "") => compareVersions(a, b)).at(-1) ?? single);
 }
 
@@ -142,7 +150,7 @@ function flag(fields: Fields, name: string): boolean {
 function pluginsBeside(file: string, name: string): ListedPlugin[] {
   const folder = join(dirname(file), name);
   return listFiles(folder, [".conf"]).map((path) => ({
-    ...readPlugin(new Fields(parseJsonObject(readConfig(path), path))),
+    ...naming(path, () => readPlugin(new Fields(parseJsonObject(readConfig(path), "plugin configuration")))),
     file: path,
   }));
 }
@@ -150,9 +158,9 @@ function pluginsBeside(file: string, name: string): ListedPlugin[] {
 /** What is no file, such as a pipe, is not waited for. */
 function readConfig(path: string): string {
   const status = statSync(path);
-  if (!status.isFile()) throw new CniError(cniErrorCode.io, `${path}: is no file`);
+  if (!status.isFile()) throw new CniError(cniErrorCode.io, "is no file");
   if (status.size <= longestConfig) return readFileSync(path, "utf8");
-  throw new CniError(cniErrorCode.decoding, `${path}: longer than ${longestConfig} bytes`, {
+  throw new CniError(cniErrorCode.decoding, `longer than ${longestConfig} bytes`, {
     remedy: "Make it shorter",
   });
 }
@@ -187,7 +195,7 @@ export function loadNetworkLists(folder: string): LoadedLists {
   const loaded: LoadedLists = { lists: [], failures: [] };
   for (const file of listFiles(folder)) {
     try {
-      loaded.lists.push(parseNetworkList(readConfig(file), file));
+      loaded.lists.push(naming(file, () => parseNetworkList(readConfig(file), file)));
     } catch (error) {
       loaded.failures.push({ file, error });
     }

@@ -123,12 +123,18 @@ function withGateway(ip: ResultIp, fields: Fields): ResultIp {
   return gateway === undefined ? ip : { ...ip, gateway };
 }
 
+const routeNumbers = ["mtu", "advmss", "priority", "table", "scope"] as const;
+/** What may stand in a route of an IPAM configuration. */
+export const routeKeys: readonly string[] = ["dst", "gw", ...routeNumbers];
+/** What may stand under `dns`. */
+export const dnsKeys: readonly string[] = ["nameservers", "domain", "search", "options"];
+
 /** A route as it stands in results and in IPAM configurations. */
 export function parseRoute(fields: Fields): ResultRoute {
   const route: ResultRoute = { dst: required(fields, "dst") };
   const gw = fields.ip("gw");
   if (gw !== undefined) route.gw = gw;
-  for (const key of ["mtu", "advmss", "priority", "table", "scope"] as const) {
+  for (const key of routeNumbers) {
     const value = fields.integer(key, 0, 2 ** 32 - 1);
     // Table and scope are pointers in Go, where 0 is a value; for the others it means "not set".
     if (value !== undefined && (value !== 0 || key === "table" || key === "scope")) route[key] = value;

@@ -1,11 +1,20 @@
 import { afterAll, expect, test } from "bun:test";
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { CniError } from "./errors.ts";
 import { execPlugin } from "./exec.ts";
 import { loadNetworkList, parseNetworkList } from "./list.ts";
 import type { Plugin, PluginRequest } from "./plugin.ts";
 import { emptyResult, parseResult } from "./result.ts";
+import type { CniRuntime } from "./runtime.ts";
 import { answer, blue, errorOf, fail, Ground, list, removeGrounds, result } from "./testing.ts";
 
 afterAll(removeGrounds);
@@ -158,6 +167,47 @@ test("when the runtime is told to stop, what runs is killed and what was added i
   expect(ground.calls()).toEqual(["ADD a", "ADD b", "DEL b", "DEL a"]);
   expect(await errorOf(runtime.add(single, blue))).toMatchObject({ cniCode: 11 });
   expect(ground.calls()).toHaveLength(5);
+});
+
+test("when the runtime is told to stop, no more plugins are called", async () => {
+  const stopsAt = (command: string) => `[ "$CNI_COMMAND" = ${command} ] && { touch $0.began; sleep 1000; }`;
+  const network = list([{ type: "a" }, { type: "b" }]);
+  const operations: [string, (runtime: CniRuntime) => Promise<unknown>, string[]][] = [
+    ["DEL", (runtime) => runtime.gc(network, []), ["DEL b"]],
+    ["GC", (runtime) => runtime.gc(network, [{ containerId: "x", ifname: "eth0" }, blue]), ["GC a"]],
+    ["CHECK", (runtime) => runtime.check(network, blue), ["CHECK a"]],
+    ["STATUS", (runtime) => runtime.status(network), ["STATUS a"]],
+  ];
+  for (const [command, operate, expected] of operations) {
+    const slow = `${stopsAt(command)}; ${answer("10.0.0.1/8")}`;
+    const ground = new Ground({ a: slow, b: slow });
+    for (const containerId of ["blue", "x"]) await ground.runtime().add(network, { ...blue, containerId });
+    const before = ground.calls().length;
+    const stop = new AbortController();
+    const runtime = ground.runtime({ signal: stop.signal });
+    const operating = errorOf(operate(runtime));
+    await until(() => readdirSync(ground.dir).some((name) => name.endsWith(".began")));
+    stop.abort();
+    expect(await operating).toMatchObject({
+      cniCode: 11,
+      message: expect.stringContaining("was killed: nobody waits"),
+    });
+    for (const again of operations) expect(await errorOf(again[1](runtime))).toMatchObject({ cniCode: 11 });
+    expect(ground.calls().slice(before)).toEqual(expected);
+  }
+});
+
+test("a plugin of this process that heeds no stop is the last that is called", async () => {
+  const stop = new AbortController();
+  const own: Plugin = { name: "own", add: emptyResult, del: () => stop.abort(), check: () => {} };
+  const ground = new Ground({ a: answer("10.0.0.1/8") });
+  const runtime = ground.runtime({
+    signal: stop.signal,
+    builtin: async (type) => (type === "own" ? own : undefined),
+  });
+  const error = await errorOf(runtime.del(list([{ type: "a" }, { type: "own" }]), blue));
+  expect(error).toMatchObject({ cniCode: 11, message: "DEL was broken off: the runtime was told to stop" });
+  expect(ground.calls()).toEqual([]);
 });
 
 test("GC goes on after failures and has the code of the first", async () => {

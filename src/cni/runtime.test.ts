@@ -254,6 +254,18 @@ test("VERSION is asked of the executable", async () => {
   expect((await errorOf(ground.runtime().versions("b"))).message).toContain('plugin "b" failed (VERSION)');
 });
 
+test("VERSION is understood by plugins, and of plugins, that are older than it", async () => {
+  const ground = new Ground({
+    a: fail(100, "unknown CNI_COMMAND: VERSION"),
+    b: `[ -n "$CNI_NETNS" ] && [ -n "$CNI_IFNAME" ] && [ -n "$CNI_PATH" ] && echo '{"cniVersion":"0.2.0"}'`,
+    c: fail(100, "unknown CNI_COMMAND: VERSIONS"),
+  });
+  const runtime = ground.runtime();
+  expect((await runtime.versions("a")).supportedVersions).toEqual(["0.1.0"]);
+  expect((await runtime.versions("b")).supportedVersions).toEqual(["0.1.0", "0.2.0"]);
+  expect((await errorOf(runtime.versions("c"))).cniCode).toBe(100);
+});
+
 test("a plugin of this process runs without an executable, with the same rules", async () => {
   const seen: string[] = [];
   const own: Plugin = {

@@ -1,6 +1,7 @@
 import { quote } from "../lib/errors.ts";
 import { type CachedAttachment, defaultCacheDir, ResultCache } from "./cache.ts";
 import { type PluginCall, PluginCaller, type PluginVersions, UnfinishedCall } from "./caller.ts";
+import type { CniCommand } from "./env.ts";
 import { CniError, cniErrorCode, codeOf } from "./errors.ts";
 import { isJsonObject, type JsonObject } from "./fields.ts";
 import type { ListedPlugin, NetworkList } from "./list.ts";
@@ -38,7 +39,7 @@ export interface RuntimeOptions {
    * undefined.
    */
   builtin?: (type: string, file: string | undefined) => Promise<Plugin | undefined>;
-  /** When it is aborted, the plugins that run are killed, and what was being added is taken back. */
+  /** When it is aborted, the plugins that run are killed, no more are called, and what was being added is taken back. */
   signal?: AbortSignal;
   /** Takes what plugins say on standard error, and warnings. */
   onWarning?: (message: string) => void;
@@ -79,7 +80,7 @@ export class CniRuntime {
     let result: Result | undefined;
     try {
       for (const plugin of list.plugins) {
-        if (this.#options.signal?.aborted === true) throw toldToStop();
+        this.#requireWanted("ADD");
         result = await this.#caller.add(callOf("ADD", list, plugin, attachment, result), version);
       }
       if (result === undefined) throw new CniError(cniErrorCode.invalidNetworkConfig, "plugins: none");
@@ -164,6 +165,7 @@ export class CniRuntime {
       valid.some(({ containerId, ifname }) => containerId === key.containerId && ifname === key.ifname);
     for (const cached of this.#cache.list()) {
       if (cached.network !== list.name || isValid(cached)) continue;
+      if (this.#isToldToStop) break;
       const { containerId, ifname } = cached;
       await attempt(`stale attachment ${containerId}/${ifname}: `, async () => {
         requireKey(cached);
@@ -176,17 +178,22 @@ export class CniRuntime {
       const attachments = valid.map(({ containerId, ifname }) => ({ containerID: containerId, ifname }));
       const extra = { "cni.dev/valid-attachments": attachments, "cni.dev/attachments": attachments };
       for (const plugin of list.plugins) {
+        if (this.#isToldToStop) break;
         await attempt("", () => this.#call({ containerId: "", ...networkCallOf("GC", list, plugin, extra) }));
       }
     }
     const [first] = failures;
-    if (first !== undefined) throw failures.length === 1 ? first : together(first, failures);
+    if (first === undefined) this.#requireWanted("GC");
+    else throw failures.length === 1 ? first : together(first, failures);
   }
 
   /** Asks every plugin whether it can take containers (from cniVersion 1.1.0 on). Throws what the first says that cannot. */
   async status(list: NetworkList): Promise<void> {
     if (!isAtLeast(list.cniVersion, "1.1.0")) return;
-    for (const plugin of list.plugins) await this.#caller.run(networkCallOf("STATUS", list, plugin, {}));
+    for (const plugin of list.plugins) {
+      this.#requireWanted("STATUS");
+      await this.#caller.run(networkCallOf("STATUS", list, plugin, {}));
+    }
   }
 
   /** Which versions a plugin's executable speaks. */
@@ -223,12 +230,22 @@ export class CniRuntime {
 
   /** A call in the turn of a container, or "" for a network's, which lasts until the plugin has ended. */
   async #call(call: PluginCall & { containerId: string }): Promise<void> {
+    this.#requireWanted(call.command);
     try {
       await this.#caller.run(call);
     } catch (error) {
       if (error instanceof UnfinishedCall) this.#turns.keepUntil(call.containerId, error.work);
       throw error;
     }
+  }
+
+  get #isToldToStop(): boolean {
+    return this.#options.signal?.aborted === true;
+  }
+
+  /** A plugin that is called after the signal was aborted could not be ended by it: only what is taken back is. */
+  #requireWanted(command: CniCommand): void {
+    if (this.#isToldToStop) throw toldToStop(command);
   }
 
   #warn(message: string): void {
@@ -319,8 +336,8 @@ function prevResultOf(result: Result | undefined, version: CniVersion): JsonObje
   return { prevResult: formatResult(result, version) };
 }
 
-function toldToStop(): CniError {
-  return new CniError(cniErrorCode.tryAgainLater, "ADD was broken off: the runtime was told to stop");
+function toldToStop(command: CniCommand): CniError {
+  return new CniError(cniErrorCode.tryAgainLater, `${command} was broken off: the runtime was told to stop`);
 }
 
 function noCheck({ name, cniVersion }: NetworkList): CniError {

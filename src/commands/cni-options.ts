@@ -66,13 +66,18 @@ export function printJson(value: unknown): void {
   console.log(JSON.stringify(value, null, 2));
 }
 
+/** A variable of the environment; one that is empty says nothing. */
+function variable(name: string): string | undefined {
+  return process.env[name] || undefined;
+}
+
 export function confDir(options: Options): string {
-  return options["conf-dir"] ?? process.env.NETCONFPATH ?? specs["conf-dir"].default;
+  return options["conf-dir"] ?? variable("NETCONFPATH") ?? specs["conf-dir"].default;
 }
 
 /** The folders where plugins are looked for. */
 export function pathOf(options: Options): string[] {
-  const path = options.path ?? process.env.CNI_PATH ?? specs.path.default;
+  const path = options.path ?? variable("CNI_PATH") ?? specs.path.default;
   return path.split(":").filter((folder) => folder !== "");
 }
 
@@ -106,15 +111,15 @@ export async function ownPlugin(type: string, file: string | undefined): Promise
 
 /** What a container's interface is called where nothing says so with the container. */
 export function ifnameOf(options: Options): string {
-  return options.ifname ?? process.env.CNI_IFNAME ?? specs.ifname.default;
+  return options.ifname ?? variable("CNI_IFNAME") ?? specs.ifname.default;
 }
 
 export function attachmentOf(netns: string, options: Options): Attachment {
-  const path = netns.includes("/") ? netns : `${netnsDir}/${netns}`;
-  const args = options.args ?? process.env.CNI_ARGS;
-  const capabilities = options.capabilities ?? process.env.CAP_ARGS;
+  const path = netns.includes("/") ? resolve(netns) : `${netnsDir}/${netns}`;
+  const args = options.args ?? variable("CNI_ARGS");
+  const capabilities = options.capabilities ?? variable("CAP_ARGS");
   return {
-    containerId: options["container-id"] ?? process.env.CNI_CONTAINERID ?? cnitoolId(path),
+    containerId: options["container-id"] ?? variable("CNI_CONTAINERID") ?? cnitoolId(path),
     ifname: ifnameOf(options),
     netns: path,
     ...(args === undefined ? {} : { args: pairsOf(args) }),
@@ -124,9 +129,9 @@ export function attachmentOf(netns: string, options: Options): Attachment {
   };
 }
 
-/** The id that cnitool gives a namespace, so that either goes on with the other's. */
+/** The id that cnitool gives a namespace by its absolute path, so that either goes on with the other's. */
 export function cnitoolId(path: string): string {
-  return `cnitool-${new Bun.CryptoHasher("sha512").update(resolve(path)).digest("hex").slice(0, 20)}`;
+  return `cnitool-${new Bun.CryptoHasher("sha512").update(path).digest("hex").slice(0, 20)}`;
 }
 
 function pairsOf(text: string): [string, string][] {

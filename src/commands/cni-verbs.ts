@@ -3,6 +3,7 @@ import {
   type Attachment,
   type AttachmentKey,
   currentVersion,
+  findPlugin,
   formatResult,
   loadNetworkList,
   loadNetworkLists,
@@ -15,7 +16,17 @@ import { counted } from "../lib/count.ts";
 import { explain } from "../lib/errors.ts";
 import { loadPlugin } from "../plugins/load.ts";
 import { isPluginName, pluginNames } from "../plugins/names.ts";
-import { attachmentOf, confDir, done, ifnameOf, type Options, printJson, runtimeOf } from "./cni-options.ts";
+import {
+  attachmentOf,
+  confDir,
+  done,
+  ifnameOf,
+  type Options,
+  ownPlugin,
+  pathOf,
+  printJson,
+  runtimeOf,
+} from "./cni-options.ts";
 import { exitStatus } from "./command.ts";
 import { UsageError } from "./usage.ts";
 
@@ -54,7 +65,10 @@ export async function del([network = "", netns = ""]: string[], options: Options
 
 export async function check([network = "", netns = ""]: string[], options: Options): Promise<number> {
   const attachment = attachmentOf(netns, options);
-  await runtimeOf(options).check(loadNetworkList(confDir(options), network), attachment);
+  const found = loadNetworkList(confDir(options), network);
+  await runtimeOf(options).check(found, attachment);
+  if (found.disableCheck)
+    return done(options, `network "${network}" has disableCheck: nothing was looked at`);
   return done(options, `${attachment.netns} is attached to "${network}" as its result says`);
 }
 
@@ -65,7 +79,9 @@ export async function gc([network = ""]: string[], options: Options): Promise<nu
       throw new UsageError(`weft cni: --keep: "${text}" is not like ID or ID/IFNAME`);
     return { containerId, ifname };
   });
-  await runtimeOf(options).gc(loadNetworkList(confDir(options), network), valid);
+  const found = loadNetworkList(confDir(options), network);
+  await runtimeOf(options).gc(found, valid);
+  if (found.disableGC) return done(options, `network "${network}" has disableGC: nothing was removed`);
   return done(options, `network "${network}" has ${counted(valid.length, "attachment")} at most`);
 }
 
@@ -86,8 +102,8 @@ export async function versionOf(types: string[], options: Options): Promise<numb
   const runtime = runtimeOf(options);
   const answers: Record<string, unknown> = {};
   for (const type of types) {
-    const own = isPluginName(type) && (options.path ?? process.env.CNI_PATH) === undefined;
-    answers[type] = own ? { cniVersion: currentVersion, supportedVersions } : await runtime.versions(type);
+    const isOwn = (await ownPlugin(type, findPlugin(type, pathOf(options)))) !== undefined;
+    answers[type] = isOwn ? { cniVersion: currentVersion, supportedVersions } : await runtime.versions(type);
   }
   if (options.json === true) printJson(answers);
   else {

@@ -1,6 +1,6 @@
 /** The executables as people and runtimes meet them: weft cni, and weft-cni under its own and under foreign names. */
 import { expect } from "bun:test";
-import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { JsonObject } from "../../src/cni/fields.ts";
 import { supportedVersions } from "../../src/cni/versions.ts";
@@ -133,6 +133,37 @@ test("gc --keep ID means the interface that --ifname says", () => {
   expect(cli.host.leases()).toEqual({});
 });
 
+test("variables that are empty say nothing, and a namespace's path may be relative", () => {
+  using cli = new Cli();
+  cli.network({ cniVersion: "1.1.0" });
+  const blue = cli.host.container();
+  const variables = ["CNI_ARGS", "CAP_ARGS", "CNI_IFNAME", "CNI_CONTAINERID", "CNI_PATH", "NETCONFPATH"];
+  const env = Object.fromEntries(variables.map((name) => [name, ""]));
+  const cacheDir = join(cli.host.dir, "cache");
+  const script = `cd /run && exec ${weft} cni "$@" --conf-dir ${cli.confDir} --cache-dir ${cacheDir}`;
+  const added = run(cli.host, ["sh", "-c", script, "sh", "add", "net", `netns/../netns/${blue.name}`], env);
+  expect(added).toMatchObject({ status: 0, stderr: "" });
+  const [file = ""] = readdirSync(join(cacheDir, "results"));
+  expect(file).toMatch(/^net-cnitool-[0-9a-f]{20}-eth0$/);
+  const entry = JSON.parse(readFileSync(join(cacheDir, "results", file), "utf8"));
+  expect(entry.netns).toBe(`/run/netns/${blue.name}`);
+  expect(run(cli.host, [weft, "cni", "list"], env).stdout).toContain("/etc/cni/net.d");
+  expect(cli.weft("gc", "net").stdout).toBe('network "net" has 0 attachments at most\n');
+  expect(links(blue)).toEqual(["lo"]);
+});
+
+test("weft cni says so where a network has CHECK and GC switched off", () => {
+  using cli = new Cli();
+  const { cniVersion, name, ...bridge } = cli.host.config({ cniVersion: "1.1.0" });
+  const list = { cniVersion, name, disableCheck: true, disableGC: true, plugins: [bridge] };
+  writeFileSync(join(cli.confDir, "10-net.conflist"), JSON.stringify(list));
+  const blue = cli.host.container();
+  expect(cli.weft("add", "net", blue.name).status).toBe(0);
+  expect(cli.weft("check", "net", blue.name).stdout).toContain("disableCheck: nothing was looked at");
+  expect(cli.weft("gc", "net").stdout).toContain("disableGC: nothing was removed");
+  expect(links(blue)).toEqual(["lo", "eth0"]);
+});
+
 test("weft cni list shows what there is, and what is wrong with it", () => {
   using cli = new Cli({
     "05-broken.conf": "{",
@@ -204,6 +235,13 @@ test("weft cni --help and version", () => {
     bridge: { cniVersion: "1.1.0", supportedVersions: [...supportedVersions] },
     portmap: { cniVersion: "1.1.0", supportedVersions: [...supportedVersions] },
   });
+  // As with the other verbs: a plugin of the folder is asked itself, and where there is none it is Weft's own.
+  const folder = join(cli.host.dir, "others");
+  mkdirSync(folder);
+  const script = '#!/bin/sh\necho \'{"cniVersion":"0.4.0","supportedVersions":["0.4.0"]}\'\n';
+  writeFileSync(join(folder, "portmap"), script, { mode: 0o755 });
+  const others = run(cli.host, [weft, "cni", "version", "bridge", "portmap"], { CNI_PATH: folder });
+  expect(others.stdout).toBe(`bridge speaks ${supportedVersions.join(", ")}\nportmap speaks 0.4.0\n`);
 });
 
 test.each([...pluginNames])("%s says what it is, and which versions it speaks", (name) => {

@@ -1,6 +1,6 @@
 /** Weft's runtime with real plugins: chains in one process, chains with other people's, and several runtimes at once. */
 import { expect } from "bun:test";
-import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { JsonObject } from "../../src/cni/fields.ts";
 import { needs, testWith } from "../lib/needs.ts";
@@ -19,7 +19,10 @@ class Runtime implements Disposable {
   constructor(plugins: readonly JsonObject[]) {
     mkdirSync(this.#confDir);
     const { cniVersion, name, ...bridge } = this.host.config({ ipMasq: true });
-    const list = { cniVersion, name, plugins: [bridge, ...plugins] };
+    // Tuning's backups would be the machine's own.
+    const dataDir = join(this.host.dir, "tuning");
+    const behind = plugins.map((each) => (each.type === "tuning" ? { ...each, dataDir } : each));
+    const list = { cniVersion, name, plugins: [bridge, ...behind] };
     writeFileSync(join(this.#confDir, "10-net.conflist"), JSON.stringify(list));
   }
 
@@ -70,6 +73,33 @@ traced("in one process the usual chain runs without starting another", async () 
   }
   expect(links(blue)).toEqual(["lo"]);
   expect(host.leases()).toEqual({});
+});
+
+traced("what a kill leaves of a result that was being kept goes with whatever comes next", async () => {
+  using runtime = new Runtime([]);
+  const { host } = runtime;
+  const blue = host.container();
+  const cache = join(host.dir, "cache");
+  const trace = join(host.dir, "trace");
+  const strace = ["strace", "-f", "-qq", "-o", trace, "-e", "trace=/^rename"];
+  for (const verb of ["add", "del", "add", "del"]) {
+    await runtime.run([verb, "net", blue.name], ownPlugins, verb === "add" ? strace : []);
+  }
+  // The first are of the leases.
+  const last = readFileSync(trace, "utf8").match(/ rename/g)?.length;
+  const kill = [...strace, "-e", `inject=/^rename:signal=SIGKILL:when=${last}`];
+  // An ADD that finds the interface takes all of it back.
+  for (const next of ["del", "add"]) {
+    await runtime.start(["add", "net", blue.name, "--container-id", "blue"], ownPlugins, kill).exited;
+    expect(readdirSync(cache).sort()).toEqual([
+      expect.stringMatching(/^\.draft-[0-9a-f]+$/),
+      "results",
+      "weft.lock",
+    ]);
+    await runtime.start([next, "net", blue.name, "--container-id", "blue"]).exited;
+    expect(readdirSync(cache).sort()).toEqual(["results", "weft.lock"]);
+    expect([links(blue), host.leases(), readdirSync(join(cache, "results"))]).toEqual([["lo"], {}, []]);
+  }
 });
 
 const mixed = testWith(
