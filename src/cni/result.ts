@@ -163,11 +163,22 @@ export function isDnsEmpty(dns: Dns): boolean {
   return Object.keys(dns).length === 0;
 }
 
+/** Throws a {@link CniError} where the version cannot express the result: 0.1.0 and 0.2.0 need at least one address. */
+export function requireExpressible({ ips }: Result, version: CniVersion): void {
+  if (ips.length > 0 || isAtLeast(version, "0.3.0")) return;
+  throw new CniError(
+    cniErrorCode.incompatibleVersion,
+    `cannot express a result without addresses in version ${version}`,
+    { remedy: "Set cniVersion to 0.3.0 or newer" },
+  );
+}
+
 /**
- * The result as JSON of `version`, keys in the order of the reference plugins. Throws a {@link CniError} where the
- * version cannot express it: 0.1.0 and 0.2.0 need at least one address and keep the first of each family.
+ * The result as JSON of `version`, keys in the order of the reference plugins; 0.1.0 and 0.2.0 keep the first address of
+ * each family. Throws as {@link requireExpressible}.
  */
 export function formatResult(result: Result, version: CniVersion): JsonObject {
+  requireExpressible(result, version);
   if (!isAtLeast(version, "0.3.0")) return formatLegacy(result, version);
   const ips = isAtLeast(version, "1.0.0")
     ? result.ips.map(formatIp)
@@ -193,13 +204,6 @@ function formatLegacy(result: Result, version: CniVersion): JsonObject {
       ...(ip.gateway === undefined ? {} : { gateway: String(ip.gateway) }),
       ...nonEmpty("routes", routes),
     };
-  }
-  if (out.ip4 === undefined && out.ip6 === undefined) {
-    throw new CniError(
-      cniErrorCode.incompatibleVersion,
-      `cannot express a result without addresses in version ${version}`,
-      { remedy: "Set cniVersion to 0.3.0 or newer" },
-    );
   }
   return { ...out, dns: formatDns(result.dns) };
 }

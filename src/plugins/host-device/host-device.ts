@@ -1,6 +1,6 @@
 import { CniError, cniErrorCode } from "../../cni/errors.ts";
 import type { AttachmentKey, GcRequest, Plugin, PluginRequest } from "../../cni/plugin.ts";
-import { emptyResult, formatResult, isDnsEmpty, type Result } from "../../cni/result.ts";
+import { emptyResult, isDnsEmpty, type Result, requireExpressible } from "../../cni/result.ts";
 import { quote } from "../../lib/errors.ts";
 import { status } from "../../linux/lean/files.ts";
 import type { Link } from "../../linux/route/link.ts";
@@ -44,8 +44,7 @@ export const hostDevice: Plugin = {
         ? await addUserspace(request, config, undo)
         : await addDevice(request, config, undo);
       if (!isDnsEmpty(request.config.dns)) result.dns = request.config.dns;
-      // Old versions cannot say that there are no addresses.
-      formatResult(result, request.config.cniVersion);
+      requireExpressible(result, request.config.cniVersion);
       return result;
     });
   },

@@ -1,6 +1,6 @@
 import { CniError, cniErrorCode } from "../../cni/errors.ts";
 import type { GcRequest, Plugin, PluginRequest } from "../../cni/plugin.ts";
-import { emptyResult, formatResult, isDnsEmpty, type Result } from "../../cni/result.ts";
+import { emptyResult, isDnsEmpty, type Result, requireExpressible } from "../../cni/result.ts";
 import { InvalidInput } from "../../lib/errors.ts";
 import { didYouMean } from "../../lib/suggest.ts";
 import { LeanRtnl } from "../../linux/lean/rtnl.ts";
@@ -54,8 +54,7 @@ export function childPlugin(traits: ChildTraits): Plugin {
       using container = new Rtnl({ netns: { fd: netns.fd } });
       return await withUndo(request, async (undo) => {
         const result = await attach({ request, traits, config, sides: { netns, host, container }, undo });
-        // Old versions cannot say that there are no addresses.
-        formatResult(result, request.config.cniVersion);
+        requireExpressible(result, request.config.cniVersion);
         return result;
       });
     },

@@ -1,6 +1,6 @@
 import { CniError, cniErrorCode } from "../../cni/errors.ts";
 import type { GcRequest, Plugin, PluginRequest } from "../../cni/plugin.ts";
-import { emptyResult, formatResult, isDnsEmpty, type Result } from "../../cni/result.ts";
+import { emptyResult, isDnsEmpty, type Result, requireExpressible } from "../../cni/result.ts";
 import { requireConfiguredInterface } from "../../cni/validate.ts";
 import { quote } from "../../lib/errors.ts";
 import { isExists, isNotFound } from "../../linux/errors.ts";
@@ -103,8 +103,7 @@ async function attach(
     await bringUpWith(netns, ifname, result);
   }
   if (!isDnsEmpty(request.config.dns)) result.dns = request.config.dns;
-  // Old versions cannot say that there are no addresses.
-  formatResult(result, request.config.cniVersion);
+  requireExpressible(result, request.config.cniVersion);
   return result;
 }
 
