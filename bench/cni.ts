@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { isNotSupported } from "../src/linux/errors.ts";
 import { createNetns, deleteNetns } from "../src/linux/netns.ts";
 import { Rtnl } from "../src/linux/route/rtnl.ts";
+import { KernelAlone, type KernelTimes } from "./cni/kernel.ts";
 import { alone, bridge, bridgeMasq, ofKind, usualChain } from "./cni/plugins.ts";
 import { type Plugin, Side } from "./cni/side.ts";
 import { type Bench, quantile, type Row } from "./lib.ts";
@@ -40,8 +41,9 @@ const bench: Bench = {
       throw new Error(`no reference plugins: ${reference}/bridge is not there`);
     const rows: Row[] = [];
     const conditions: string[] = [];
-    await withSides("s", pods, async (sides) => {
+    await withSides("s", pods + 1, async (sides) => {
       await sides.weft.serve();
+      conditions.push(kernelBeside(sides));
       rows.push(...mainRows(sides), ...(await workerRows(sides, Math.max(5, Math.ceil(pairs / 4)))));
       const { kinds, missing } = kindsOfLinks();
       for (const { name, before, plugin } of [...alone, ...kinds]) {
@@ -65,7 +67,7 @@ const bench: Bench = {
           `${peer.toFixed(1)} ms with the reference, which starts a second one for host-local and several iptables`,
       );
     });
-    await withSides("c", crowd, async (sides) => {
+    await withSides("c", crowd + 1, async (sides) => {
       await sides.weft.serve();
       rows.push(...crowdRows(sides, conditions));
     });
@@ -104,6 +106,20 @@ function range(
     for (const side of order) times[side].push((side === "weft" ? weft : peer).one(command, pod, chain));
   }
   return times;
+}
+
+/** How regular the machine is while plugins run in turn: the kernel alone has no waiting, no memory to give back. */
+function kernelBeside(sides: Sides): string {
+  range(sides, "ADD", [bridge], [0, edge]);
+  using kernel = new KernelAlone(sides.weft, "br0", pods);
+  const { kernel: times } = besideKernel(sides, kernel, [bridge], [edge, edge + measured]);
+  range(sides, "DEL", [bridge], [0, edge + measured]);
+  const show = (numbers: readonly number[]) =>
+    [0.5, 0.95, 0.99].map((q) => `p${q * 100} ${quantile(numbers, q).toFixed(1)}`).join(", ");
+  return (
+    `what the kernel alone takes in turn with ADDs of bridge + host-local, asked by netlink for a pair at the bridge that is ` +
+    `up, with an address: ${show(times.add)} ms; for its deletion: ${show(times.del)} ms`
+  );
 }
 
 function row(name: string, times: Times, goal?: number): Row {
@@ -198,23 +214,22 @@ function crowdRows(sides: Sides, conditions: string[]): Row[] {
   const some = 50;
   const chain = [bridgeMasq];
   range(sides, "ADD", chain, [0, edge]);
-  const first = range(sides, "ADD", chain, [edge, some]);
-  const kernelAtFirst = sides.weft.kernelAlone("br0", some);
+  using kernel = new KernelAlone(sides.weft, "br0", crowd);
+  const first = besideKernel(sides, kernel, chain, [edge, some]);
   range(sides, "ADD", chain, [some, crowd - some]);
-  const last = range(sides, "ADD", chain, [crowd - some, crowd]);
-  const kernelAtLast = sides.weft.kernelAlone("br0", some);
+  const last = besideKernel(sides, kernel, chain, [crowd - some, crowd]);
   const lastDel = range(sides, "DEL", chain, [crowd - some, crowd]);
   range(sides, "DEL", chain, [some, crowd - some]);
   const firstDel = range(sides, "DEL", chain, [edge, some]);
   range(sides, "DEL", chain, [0, edge]);
-  const growth = (times: readonly number[], before: readonly number[]) =>
-    (quantile(times, 0.5) - quantile(before, 0.5)).toFixed(1);
+  const growth = (side: "weft" | "peer") =>
+    (quantile(last[side], 0.5) - quantile(first[side], 0.5)).toFixed(1);
+  const fromTo = (command: "add" | "del") =>
+    [first, last].map(({ kernel: times }) => quantile(times[command], 0.5).toFixed(1)).join(" to ");
   conditions.push(
-    `from the first ${some} to the last of ${crowd} attachments an ADD grows by ${growth(last.weft, first.weft)} ms ` +
-      `(the reference's by ${growth(last.peer, first.peer)} ms); what the kernel alone takes for a pair at the bridge that ` +
-      `is up, with an address, from ${kernelAtFirst.add.toFixed(1)} to ${kernelAtLast.add.toFixed(1)} ms: what a new ` +
-      `interface tells its neighbours goes to every port; its deletion from ` +
-      `${kernelAtFirst.del.toFixed(1)} to ${kernelAtLast.del.toFixed(1)} ms`,
+    `from the first ${some} to the last of ${crowd} attachments an ADD grows by ${growth("weft")} ms (the reference's by ` +
+      `${growth("peer")} ms); what the kernel alone takes in turn with the two grows from ${fromTo("add")} ms ` +
+      `(what a new interface tells its neighbours goes to every port), its deletion from ${fromTo("del")} ms`,
   );
   const name = "bridge + host-local + ipMasq";
   return [
@@ -223,6 +238,23 @@ function crowdRows(sides: Sides, conditions: string[]): Row[] {
     row(`${name}, the last ${some} of ${crowd}: DEL`, lastDel),
     row(`${name}, the first ${some} of ${crowd}: DEL`, firstDel),
   ];
+}
+
+/** ADDs by the two sides, and one by the kernel alone after each. */
+function besideKernel(
+  sides: Sides,
+  kernel: KernelAlone,
+  chain: readonly Plugin[],
+  [start, end]: readonly [number, number],
+): Times & { kernel: KernelTimes } {
+  const all = { weft: [] as number[], peer: [] as number[], kernel: { add: [], del: [] } as KernelTimes };
+  for (let pod = start; pod < end; pod++) {
+    const { weft, peer } = range(sides, "ADD", chain, [pod, pod + 1]);
+    all.weft.push(...weft);
+    all.peer.push(...peer);
+    kernel.once(all.kernel);
+  }
+  return all;
 }
 
 /** What of {@link ofKind} this kernel can, and the names of what it cannot. */

@@ -1,8 +1,7 @@
 /** One side of the bench `cni`: a host with containers on which one maker's plugins are run. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Prefix } from "../../src/lib/prefix.ts";
 import { createNetns, deleteNetns, inNetns } from "../../src/linux/netns.ts";
 import { Rtnl } from "../../src/linux/route/rtnl.ts";
 import { quantile } from "../lib.ts";
@@ -120,39 +119,6 @@ export class Side implements Disposable {
       return (Bun.nanoseconds() - start) / 1e6;
     });
     return quantile(times, 0.5);
-  }
-
-  /**
-   * What the kernel alone takes for an attachment: a pair at the bridge, both ends up, an address, which the neighbours
-   * are told of; made and deleted by netlink, by this process.
-   */
-  kernelAlone(bridge: string, pod: number): { add: number; del: number } {
-    const netns = { name: this.pods[pod] as string };
-    using rtnl = new Rtnl({ netns: { name: this.name } });
-    using inside = new Rtnl({ netns });
-    const times = { add: [] as number[], del: [] as number[] };
-    const master = rtnl.links.get(bridge).index;
-    // As the plugins have it: what the kernel tells of a new interface it tells at once.
-    inNetns(netns, () => {
-      writeFileSync("/proc/sys/net/ipv4/conf/default/arp_notify", "1");
-      writeFileSync("/proc/sys/net/ipv6/conf/default/accept_dad", "0");
-    });
-    const address = Prefix.parse("10.77.255.254/16");
-    for (let i = 0; i < 20; i++) {
-      const start = Bun.nanoseconds();
-      rtnl.links.add({ kind: "veth", name: "alone", master, up: true, peer: { name: "alone", netns } });
-      inside.addresses.add({ link: "alone", address });
-      inside.links.set("alone", { up: true });
-      // As the plugins: the port forwards, then the neighbours are told.
-      while (rtnl.links.get("alone").operState !== "up");
-      const { mac } = inside.links.get("alone");
-      if (mac !== undefined) inside.links.set("alone", { mac });
-      const middle = Bun.nanoseconds();
-      rtnl.links.delete("alone");
-      times.add.push((middle - start) / 1e6);
-      times.del.push((Bun.nanoseconds() - middle) / 1e6);
-    }
-    return { add: quantile(times.add, 0.5), del: quantile(times.del, 0.5) };
   }
 
   [Symbol.dispose](): void {
