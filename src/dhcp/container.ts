@@ -1,4 +1,4 @@
-import { KernelError } from "../linux/errors.ts";
+import { isErrno, isNotFound } from "../linux/errors.ts";
 import * as ffi from "../linux/ffi.ts";
 import { type NetnsRef, netnsIdentity } from "../linux/netns.ts";
 import { LinkGone } from "./client.ts";
@@ -32,7 +32,8 @@ export function withNetns<T>(netns: string, action: (ref: NetnsRef) => T): T {
   try {
     fd = ffi.open(netns, O_RDONLY | O_NONBLOCK);
   } catch (error) {
-    if (!(error instanceof KernelError)) throw error;
+    // All else, such as no descriptor that is left, says nothing of the container.
+    if (!isNotFound(error) && !isErrno(error, "ENOTDIR", "ELOOP", "ENAMETOOLONG")) throw error;
     throw new LinkGone(`network namespace ${netns}`);
   }
   try {

@@ -32,6 +32,7 @@ describe("The flags of the reference's daemon", () => {
       resendMax: 62_000,
       resendTimeout: 208_000,
     });
+    expect(optionsOf({ ...defaultFlags, socketpath: "" }).socketPath).toBe(defaultFlags.socketpath);
     for (const wrong of [{ socketpath: "x" }, { pidfile: "x" }, { timeout: "0" }, { resendmax: "1" }]) {
       expect(() => optionsOf({ ...defaultFlags, ...wrong })).toThrow(InvalidInput);
     }

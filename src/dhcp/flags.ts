@@ -41,8 +41,9 @@ export const defaultFlags: DaemonFlags = {
 /** Throws {@link InvalidInput} that names the option. */
 export function optionsOf(flags: DaemonFlags): Omit<DaemonOptions, "log" | "signal" | "env"> {
   const absolute = (name: "socketpath" | "pidfile") => {
-    const path = flags[name];
-    if (path.startsWith("/") || (name === "pidfile" && path === "")) return path;
+    // As with the reference: an empty path is one that was not given.
+    const path = flags[name] || defaultFlags[name];
+    if (path.startsWith("/") || path === "") return path;
     throw new InvalidInput(`--${name}`, path, "is not an absolute path", { remedy: "Begin it with /" });
   };
   const time = (name: "timeout" | "resendmax" | "resendtimeout") => {

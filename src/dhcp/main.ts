@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { lstatSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { dirname } from "node:path";
 import { explain, InvalidInput, WeftError } from "../lib/errors.ts";
@@ -24,8 +24,6 @@ const firstListenFd = 3;
  */
 export async function runDaemon(options: DaemonOptions): Promise<void> {
   const { hostPrefix, pidFile, log, signal, env } = options;
-  // Whoever can connect can ask for leases in any namespace.
-  process.umask(0o077);
   const path = `${hostPrefix}${options.socketPath}`;
   const inherited = inheritedSocket(env);
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
@@ -35,7 +33,9 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   try {
     const listening: Listening = inherited === undefined ? await freePath(path) : { fd: inherited };
     const daemon = new DhcpDaemon(options, { clock: bootClock, random: Math.random, log, store });
-    const server = await serve(daemon, listening, log);
+    // Whoever can connect can ask for leases in any namespace.
+    const umask = process.umask(0o077);
+    const server = await serve(daemon, listening, log).finally(() => process.umask(umask));
     if (pidFile !== "") writeFileSync(pidFile, String(process.pid), { mode: 0o644 });
     daemon.start();
     log.info("answering", { socket: path, leases: state });
@@ -85,6 +85,12 @@ async function freePath(path: string): Promise<Listening> {
     throw new InvalidInput("--socketpath", path, `is longer than ${longestPath} bytes`);
   }
   if (await isAnswered(path)) throw inUse(path);
+  const there = lstatSync(path, { throwIfNoEntry: false });
+  if (there?.isSocket() === false) {
+    throw new InvalidInput("--socketpath", path, "is there already, and is no socket", {
+      remedy: "Remove it, or give another path",
+    });
+  }
   rmSync(path, { force: true });
   return { path };
 }

@@ -209,9 +209,22 @@ describe("The daemon", () => {
       const pidFile = path(scene.dir, "pid");
       const second = await scene.daemon("--pidfile", pidFile);
       expect(await Bun.file(pidFile).text()).toBe(String(second.child.pid));
+      // As the reference's, for whoever watches over daemons.
+      expect(statSync(pidFile).mode & 0o777).toBe(0o644 & ~process.umask());
       await scene.host.succeed("STATUS", undefined, scene.bridged());
       await second.end();
       expect([existsSync(scene.socket), existsSync(pidFile)]).toEqual([false, false]);
+    },
+    patience,
+  );
+
+  kernelTest(
+    "leaves a file alone that is at the socket's path and is none",
+    async () => {
+      using scene = new DhcpScene();
+      writeFileSync(scene.socket, "precious");
+      await expect(scene.daemon()).rejects.toThrow("is there already, and is no socket");
+      expect(await Bun.file(scene.socket).text()).toBe("precious");
     },
     patience,
   );

@@ -286,6 +286,44 @@ const mistakes: [string, JsonObject[], JsonObject, string[]][] = [
     ['warning: plugins[0].ipam.provde: unknown key (did you mean "provide"?); it is ignored'],
   ],
   [
+    "keys that are none within lists of DHCP",
+    [
+      {
+        type: "bridge",
+        ipam: {
+          type: "dhcp",
+          provide: [{ option: "host-name", values: "x" }],
+          request: [{ skipDefaults: true }],
+        },
+      },
+    ],
+    {},
+    [
+      'warning: plugins[0].ipam.provide[0].values: unknown key (did you mean "value"?); it is ignored',
+      'warning: plugins[0].ipam.request[0].skipDefaults: unknown key (did you mean "skipDefault"?); it is ignored',
+    ],
+  ],
+  [
+    "keys that are none within routes and dns of IPAM",
+    [
+      {
+        type: "bridge",
+        ipam: {
+          type: "static",
+          addresses: [{ address: "10.1.0.2/16" }],
+          routes: [{ dst: "10.9.0.0/16", metric: 5 }],
+          dns: { nameserver: ["10.1.0.1"] },
+        },
+      },
+      { type: "bandwidth", ingressRate: 1000, ingressBurst: 1000 },
+    ],
+    {},
+    [
+      "warning: plugins[0].ipam.routes[0].metric: unknown key; it is ignored",
+      'warning: plugins[0].ipam.dns.nameserver: unknown key (did you mean "nameservers"?); it is ignored',
+    ],
+  ],
+  [
     "two interfaces of one name",
     [bridge, { type: "macvlan", master: "eth0" }],
     {},

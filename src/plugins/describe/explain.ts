@@ -3,6 +3,7 @@ import { Fields, type JsonObject } from "../../cni/fields.ts";
 import type { ListedPlugin, NetworkList } from "../../cni/list.ts";
 import { parseNetworkConfig, unknownKeys } from "../../cni/netconf.ts";
 import type { Plugin, PluginRequest } from "../../cni/plugin.ts";
+import { dnsKeys } from "../../cni/result.ts";
 import { WeftError } from "../../lib/errors.ts";
 import { didYouMean, suggest } from "../../lib/suggest.ts";
 import { loadPlugin } from "../load.ts";
@@ -210,7 +211,6 @@ function isForRuntime(refusal: unknown, { plugin }: Scope, type: string): boolea
   return refusal instanceof CniError && refusal.message === "no IP ranges specified";
 }
 
-const dnsKeys = ["nameservers", "domain", "search", "options"];
 const runtimeOnly: Readonly<Record<string, string>> = {
   runtimeConfig: 'The runtime writes it: declare "capabilities" for what it is to pass',
   prevResult: "The runtime writes it: leave it out",

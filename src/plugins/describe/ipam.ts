@@ -71,8 +71,7 @@ export const dhcp: Description = {
   capabilities: {},
   describe({ keys }) {
     const ipam = keys.object("ipam");
-    const optionsOf = (name: string) =>
-      sentences(...ipam.objects(name).map((item) => item.text("option") ?? String(item.number("option"))));
+    const optionsOf = (name: string) => sentences(...ipam.objects(name).map((item) => item.text("option")));
     const provided = optionsOf("provide");
     const requested = optionsOf("request");
     const socket = ipam.text("daemonSocketPath") ?? "/run/cni/dhcp.sock";

@@ -14,6 +14,8 @@ import { parseResult, type Result } from "../../cni/result.ts";
 
 /** What may stand under `ipam`. */
 export const dhcpKeys = ["type", "daemonSocketPath", "provide", "request", "priority", "suppress"];
+const provideKeys = ["option", "value", "fromArg"];
+const requestKeys = ["option", "skipDefault"];
 
 /** Gets an address from a DHCP server of the interface's network, by way of the daemon that keeps the lease. */
 export const dhcp: Plugin = {
@@ -21,7 +23,13 @@ export const dhcp: Plugin = {
 
   /** The daemon reads the values. */
   parse({ config, warn }: PluginRequest): void {
-    for (const sentence of config.fields.object("ipam")?.unknownKeys(dhcpKeys) ?? []) warn(sentence);
+    const ipam = config.fields.object("ipam");
+    const unknown = [
+      ...(ipam?.unknownKeys(dhcpKeys) ?? []),
+      ...(ipam?.objects("provide") ?? []).flatMap((item) => item.unknownKeys(provideKeys)),
+      ...(ipam?.objects("request") ?? []).flatMap((item) => item.unknownKeys(requestKeys)),
+    ];
+    for (const sentence of unknown) warn(sentence);
   },
 
   async add(request: PluginRequest): Promise<Result> {

@@ -8,6 +8,7 @@ import {
   type Result,
   type ResultIp,
   type ResultRoute,
+  routeKeys,
 } from "../../cni/result.ts";
 import { isAtLeast } from "../../cni/versions.ts";
 import { allocate, type Candidate } from "../../ipam/allocator.ts";
@@ -324,7 +325,12 @@ export function parseHostLocal(request: PluginRequest): HostLocalConfig {
 
 function unknownIpamKeys(ipam: Fields): string[] {
   const ranges = ipam.objectLists("ranges")?.flat() ?? [];
-  return [...ipam.unknownKeys(hostLocalKeys), ...ranges.flatMap((range) => range.unknownKeys(rangeKeys))];
+  const routes = ipam.objects("routes") ?? [];
+  return [
+    ...ipam.unknownKeys(hostLocalKeys),
+    ...ranges.flatMap((range) => range.unknownKeys(rangeKeys)),
+    ...routes.flatMap((route) => route.unknownKeys(routeKeys)),
+  ];
 }
 
 /** First those of the runtime, then the old single range, then `ranges`. */

@@ -3,12 +3,14 @@ import type { Fields } from "../../cni/fields.ts";
 import type { NetworkConfig, Plugin, PluginRequest } from "../../cni/plugin.ts";
 import {
   type Dns,
+  dnsKeys,
   emptyResult,
   parseDns,
   parseRoute,
   type Result,
   type ResultIp,
   type ResultRoute,
+  routeKeys,
 } from "../../cni/result.ts";
 import { isAtLeast } from "../../cni/versions.ts";
 import { Ip } from "../../lib/ip.ts";
@@ -74,7 +76,13 @@ function unknownIpamKeys({ fields }: NetworkConfig): string[] {
   const ipam = fields.object("ipam");
   if (ipam === undefined) return [];
   const addresses = ipam.objects("addresses") ?? [];
-  return [...ipam.unknownKeys(staticKeys), ...addresses.flatMap((each) => each.unknownKeys(addressKeys))];
+  const routes = ipam.objects("routes") ?? [];
+  return [
+    ...ipam.unknownKeys(staticKeys),
+    ...addresses.flatMap((each) => each.unknownKeys(addressKeys)),
+    ...routes.flatMap((route) => route.unknownKeys(routeKeys)),
+    ...(ipam.object("dns")?.unknownKeys(dnsKeys) ?? []),
+  ];
 }
 
 /**
