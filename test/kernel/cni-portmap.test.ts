@@ -1,6 +1,6 @@
 /** The portmap plugin behind bridge, as executables in namespaces; see cni-fixture.ts for the picture. */
 import { expect, test } from "bun:test";
-import { readdirSync } from "node:fs";
+import { readdirSync, readlinkSync } from "node:fs";
 import type { JsonObject } from "../../src/cni/fields.ts";
 import { Prefix } from "../../src/lib/prefix.ts";
 import { LeanNft } from "../../src/linux/lean/nft.ts";
@@ -381,14 +381,27 @@ test("a port that is taken over leaves no descriptor open", async () => {
     conditions: { 4: [], 6: [] },
     backend: "nftables",
   };
-  const openDescriptors = () => readdirSync("/proc/self/fd").length;
-  const before = openDescriptors();
+  const before = openSockets();
   const address = Prefix.parse("10.77.0.100/24");
   // Its socket is of the namespace in which it begins.
   const { taken } = host.node.in(() => ({ taken: takeOver(config, [address], "net/other/eth0") }));
   expect(await taken).toHaveLength(1);
-  expect(openDescriptors()).toBe(before);
+  // Those of tests before may be closed by now.
+  expect(openSockets().filter((each) => !before.includes(each))).toEqual([]);
 });
+
+/** This process's, each by its inode. */
+function openSockets(): string[] {
+  return readdirSync("/proc/self/fd").flatMap((name) => {
+    try {
+      const target = readlinkSync(`/proc/self/fd/${name}`);
+      return target.startsWith("socket:") ? [target] : [];
+    } catch {
+      // That of the folder itself.
+      return [];
+    }
+  });
+}
 
 test("elements are changed only while nobody else changes anything", async () => {
   using host = new CniHost();
@@ -480,6 +493,69 @@ test("a mapping at one IPv6 address of the host is at no other", async () => {
   expect(await host.outside.ask("2001:db8::9", 8081)).toStartWith("one ");
 });
 
+const anywhere: [string, (string | undefined)[], string[]][] = [
+  ["none, 0.0.0.0 and ::", [undefined, "0.0.0.0", "::"], ["portmap4", "portmap6"]],
+  ["0.0.0.0 and none", ["0.0.0.0", undefined], ["portmap4", "portmap6"]],
+  ["empty and 0.0.0.0", ["", "0.0.0.0"], ["portmap4", "portmap6"]],
+  ["0.0.0.0 twice", ["0.0.0.0", "0.0.0.0"], ["portmap4"]],
+];
+test.each(anywhere)("a port that is given more than once is mapped once: %s", async (_, addresses, maps) => {
+  using host = new CniHost();
+  const mappings = addresses.map((hostIP) => ({ ...web, ...(hostIP === undefined ? {} : { hostIP }) }));
+  const blue = await Mapped.make(host, "blue", mappings, { snat: false });
+  expect(await host.outside.ask("192.0.2.1", 8080)).toStartWith("blue ");
+  const { sets } = host.node.kernel.nft.dump({ family: "inet", name: "weft-cni" });
+  expect(sets.filter(({ elements = [] }) => elements.length > 0).map(({ name }) => name)).toEqual(maps);
+  await blue.call("CHECK");
+  await blue.call("ADD");
+  await blue.call("DEL");
+  expect(host.node.kernel.nft.tables()).toEqual([]);
+});
+
+test("a long list of ports is mapped, also once more, and taken back", async () => {
+  using host = new CniHost();
+  const ports = Array.from({ length: 1500 }, (_, i) => ({ ...web, hostPort: 20_000 + i }));
+  const blue = await Mapped.make(host, "blue", ports);
+  await blue.call("ADD");
+  expect(await host.outside.ask("192.0.2.1", 21_499)).toStartWith("blue ");
+  const green = await Mapped.make(host, "green", ports);
+  expect(await host.outside.ask("192.0.2.1", 21_499)).toStartWith("green ");
+  await green.call("DEL");
+  expect(await host.outside.ask("192.0.2.1", 21_499)).toStartWith("blue ");
+  await blue.call("DEL");
+  expect(host.node.kernel.nft.tables()).toEqual([]);
+}, 30_000);
+
+test("under different conditions a port is the later container's where both hold, and else as they say", async () => {
+  using host = new CniHost();
+  const near = { conditionsV4: ["-s", "192.0.2.0/24"] };
+  const elsewhere = { conditionsV4: ["-s", "198.51.100.0/24"] };
+  const [any, local, far] = [
+    await Mapped.make(host, "any", [web]),
+    await Mapped.make(host, "local", [web], near),
+    await Mapped.make(host, "far", [web], elsewhere),
+  ];
+  const answers = () => host.outside.ask("192.0.2.1", 8080).then((text) => text.replace(/ .*/, ""));
+  expect(await answers()).toBe("local");
+  for (const [mapped, answer] of [
+    [any, "any"],
+    [local, "local"],
+    [any, "any"],
+    // Its conditions never hold here.
+    [far, "any"],
+  ] as const) {
+    const { stderr } = await mapped.call("ADD");
+    expect(stderr).toContain("host port 8080/tcp is also net/");
+    expect(await answers()).toBe(answer);
+  }
+  await any.call("DEL");
+  expect(await answers()).toBe("local");
+  await local.call("DEL");
+  expect(await answers()).toBe("refused");
+  await far.call("DEL");
+  expect(host.node.kernel.nft.tables()).toEqual([]);
+});
+
 test("without mappings the result passes through and nothing is made", async () => {
   using host = new CniHost();
   const blue = await Mapped.make(host, "blue", []);
@@ -500,6 +576,12 @@ test("CHECK misses a mapping that is gone; GC removes those of containers that a
   const { json } = await host.call("CHECK", blue.container, config);
   expect(json.msg).toContain("a port mapping is missing in map portmap4 of table weft-cni");
   await green.call("CHECK");
+  host.node.nft("flush chain inet weft-cni portmap-output");
+  const { json: emptied } = await host.call("CHECK", green.container, {
+    ...green.config,
+    prevResult: green.bridge.json,
+  });
+  expect(emptied.msg).toContain("a port mapping is missing in chain portmap-output of table weft-cni");
   await blue.call("GC", { "cni.dev/valid-attachments": [] });
   expect(host.node.kernel.nft.tables()).toEqual([]);
 });
@@ -525,6 +607,16 @@ const mistakes: [string, JsonObject, RegExp][] = [
   ["a container port", { portMappings: [{ hostPort: 80 }] }, /containerPort: is missing/],
   ["an address", { portMappings: [{ ...web, hostIP: "1.2.3" }] }, /hostIP: "1\.2\.3" is not an IP address/],
   ["one port for two", { portMappings: [web, { ...web, containerPort: 81 }] }, /is mapped twice/],
+  [
+    "one port for two, once with the address that means all",
+    { portMappings: [web, { ...web, containerPort: 81, hostIP: "0.0.0.0" }] },
+    /portMappings\[1\]\.hostPort: 8080 is mapped twice/,
+  ],
+  [
+    "one port for two, first with the address that means all",
+    { portMappings: [{ ...web, containerPort: 81, hostIP: "::" }, web] },
+    /is mapped twice/,
+  ],
 ];
 test.each(mistakes)(
   "a mistake in %s is one error, and nothing is made",
