@@ -1,15 +1,28 @@
 import type { CniCommand } from "../../cni/env.ts";
+import { CniError, cniErrorCode } from "../../cni/errors.ts";
 import { execPlugin, findPlugin, requirePlugin, rubbishError } from "../../cni/exec.ts";
 import { parseJsonObject } from "../../cni/netconf.ts";
 import type { GcRequest, Plugin, PluginRequest } from "../../cni/plugin.ts";
 import { parseResult, type Result } from "../../cni/result.ts";
 import { isSupportedVersion } from "../../cni/versions.ts";
+import { quote } from "../../lib/errors.ts";
+import { isPluginName, type PluginName } from "../names.ts";
 
 /** A delegate is given as long as a runtime usually gives to everything. Milliseconds. */
 const delegateTimeout = 120_000;
 
-/** The plugin where this process has it itself; undefined where an executable is to be started. */
+const ipamPlugins: readonly PluginName[] = ["dhcp", "host-local", "static"];
+
+/**
+ * The plugin where this process has it itself; undefined where an executable is to be started. Throws a {@link CniError}
+ * of code 7 for one that is known to be no IPAM plugin: with the caller's configuration it would ask itself, without end.
+ */
 async function ownPlugin(type: string, { invocation, builtin }: PluginRequest): Promise<Plugin | undefined> {
+  if (isPluginName(type) && !ipamPlugins.includes(type)) {
+    throw new CniError(cniErrorCode.invalidNetworkConfig, `ipam.type: ${quote(type)} gives no addresses`, {
+      remedy: `Name an IPAM plugin, such as ${ipamPlugins.join(", ")}`,
+    });
+  }
   return await builtin(type, findPlugin(type, invocation.path));
 }
 
