@@ -214,6 +214,19 @@ export function testChild(type: string, more: JsonObject): void {
     expect(blue.kernel.rtnl.links.get(ifname).kind).toBe("bridge");
   });
 
+  test(`${type}: DEL leaves an interface that another network made`, async () => {
+    using host = new CniHost();
+    const blue = host.container();
+    await host.succeed("ADD", blue, config(host), call);
+    const before = [host.state(), stateOf(blue)];
+    const other = config(host, { name: "another" });
+    expect((await host.call("ADD", blue, other, call)).status).toBe(1);
+    await host.succeed("DEL", blue, other, call);
+    expect([host.state(), stateOf(blue)]).toEqual(before);
+    await host.succeed("DEL", blue, config(host), call);
+    expect(blue.kernel.rtnl.links.find(ifname)).toBeUndefined();
+  });
+
   test(`${type}: what an ADD that was killed left goes with the next ADD or DEL`, async () => {
     using host = new CniHost();
     for (const next of ["ADD", "DEL"]) {

@@ -4,9 +4,10 @@ import { quote } from "../../lib/errors.ts";
 import { isErrno, isExists, isNotSupported, type KernelError } from "../../linux/errors.ts";
 import type { Link, NewLink } from "../../linux/route/link.ts";
 import type { Rtnl } from "../../linux/route/rtnl.ts";
+import { aliasOf, attachmentOf, isAlias } from "../shared/attachment.ts";
 import { deleteLink } from "../shared/deletion.ts";
 import type { OpenNetns } from "../shared/netns.ts";
-import { vethName, vethPurpose } from "../shared/veth.ts";
+import { interfaceExists, vethName, vethPurpose } from "../shared/veth.ts";
 import type { MasterConfig } from "./master.ts";
 
 /*
@@ -52,21 +53,21 @@ function temporaryNames({ invocation }: PluginRequest): string[] {
   return Array.from({ length: tries }, (_, i) => vethName(purpose, i + 1).replace("veth", "weft"));
 }
 
-/** Makes a container's link, down and without addresses. Throws a {@link CniError} where the name is taken. */
+/** Makes a container's link, down and without addresses; its alias says whose it is. Throws a {@link CniError} where the name is taken. */
 export function createChild(request: PluginRequest, sides: Sides, child: ChildLink, master?: Master): void {
   const { ifname } = request.invocation;
   const { container } = sides;
-  if (container.links.find(ifname) !== undefined) throw taken(ifname);
+  if (container.links.find(ifname) !== undefined) throw interfaceExists(ifname);
   const parent = master === undefined ? {} : { parent: master.link.index };
   const fromHost = master !== undefined && !master.inContainer;
   if (fromHost) {
     removeUnfinished(request, container, child.kind);
     const name = addFromHost(request, sides, { ...child, ...parent }, master);
-    rename(container, name, ifname);
+    rename(request, container, name);
     return;
   }
   try {
-    container.links.add({ ...child, ...parent, name: ifname });
+    container.links.add({ ...child, ...parent, name: ifname, alias: aliasOf(attachmentOf(request)) });
   } catch (error) {
     throw explained(error, child, master);
   }
@@ -88,12 +89,13 @@ function addFromHost(request: PluginRequest, { netns, host }: Sides, link: NewLi
   });
 }
 
-function rename(container: Rtnl, name: string, ifname: string): void {
+function rename(request: PluginRequest, container: Rtnl, name: string): void {
+  const { ifname } = request.invocation;
   try {
-    container.links.set(name, { name: ifname });
+    container.links.set(name, { name: ifname, alias: aliasOf(attachmentOf(request)) });
   } catch (error) {
     container.links.delete(name);
-    throw isExists(error) ? taken(ifname, error) : error;
+    throw isExists(error) ? interfaceExists(ifname, error) : error;
   }
 }
 
@@ -104,7 +106,10 @@ function removeUnfinished(request: PluginRequest, container: Rtnl, kind: string)
   }
 }
 
-/** Deletes the container's link, where it is one of the kind: another has been made by somebody else. None is fine. */
+/**
+ * Deletes the container's link, where it is one of the kind: another has been made by somebody else. So has one that says
+ * that it is another network's, as after an ADD that was refused because of it. None is fine.
+ */
 export async function deleteChild(
   request: PluginRequest,
   netns: OpenNetns,
@@ -113,6 +118,8 @@ export async function deleteChild(
 ): Promise<void> {
   for (const name of [request.invocation.ifname, ...temporaryNames(request)]) {
     const link = container.links.find(name);
+    const owner = link?.alias ?? "";
+    if (isAlias(owner) && owner !== aliasOf(attachmentOf(request))) continue;
     if (link?.kind === kind) await deleteLink(request, { index: link.index, netnsFd: netns.fd });
   }
 }
@@ -134,13 +141,6 @@ export function requireKind(rtnl: Rtnl, kind: string): void {
 
 function kindRemedy(kind: string): string {
   return `Load the module (modprobe ${modules[kind] ?? kind}), or boot a kernel that has it`;
-}
-
-function taken(ifname: string, cause?: unknown): CniError {
-  return new CniError(cniErrorCode.internal, `container interface name (${quote(ifname)}) already exists`, {
-    remedy: "Call DEL for the container first, or choose another CNI_IFNAME",
-    ...(cause === undefined ? {} : { cause }),
-  });
 }
 
 /** The kernel's refusal with what helps against it. */

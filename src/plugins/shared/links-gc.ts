@@ -1,7 +1,7 @@
 import type { GcRequest } from "../../cni/plugin.ts";
 import { Rtnl } from "../../linux/route/rtnl.ts";
 import { findInvalid } from "../ipam/host-local.ts";
-import { aliasOf, isAliasOfNetwork } from "./attachment.ts";
+import { aliasOf, isAlias, isAliasOfNetwork } from "./attachment.ts";
 import { deleteLink } from "./deletion.ts";
 import { tryOpenNetns } from "./netns.ts";
 
@@ -32,6 +32,8 @@ export async function collectContainerLinks(request: GcRequest, kind: string): P
     using container = new Rtnl({ netns: { fd: netns.fd } });
     const link = container.links.find(ifname);
     if (link?.kind !== kind) continue;
+    const { alias = "" } = link;
+    if (isAlias(alias) && !isAliasOfNetwork(alias, request.config.name)) continue;
     const present = container.addresses.list({ link: link.index });
     if (!present.some(({ address }) => ips.some((ip) => ip.equals(address.ip)))) continue;
     await deleteLink(request, { index: link.index, netnsFd: netns.fd });

@@ -79,45 +79,51 @@ function addPair({ invocation }: PluginRequest, host: LeanRtnl, input: VethInput
       return name;
     } catch (error) {
       if (!isExists(error)) throw error;
-      if (container.find(ifname) !== undefined) {
-        throw new CniError(
-          cniErrorCode.internal,
-          `container interface name (${quote(ifname)}) already exists`,
-          {
-            remedy: "Call DEL for the container first, or choose another CNI_IFNAME",
-            cause: error,
-          },
-        );
-      }
+      if (container.find(ifname) !== undefined) throw interfaceExists(ifname, error);
       if (i === tries) throw error;
     }
   }
 }
 
+/** What ADD says where the container has an interface of that name. */
+export function interfaceExists(ifname: string, cause?: unknown): CniError {
+  return new CniError(cniErrorCode.internal, `container interface name (${quote(ifname)}) already exists`, {
+    remedy: "Call DEL for the container first, or choose another CNI_IFNAME",
+    ...(cause === undefined ? {} : { cause }),
+  });
+}
+
 /** Deletes the pair of an attachment; none is fine. `netns`: the container's namespace, where it is known and there. */
 export async function deleteVeth(netns: OpenNetns | undefined, request: PluginRequest): Promise<void> {
-  if (netns === undefined) {
-    await deleteHostEnd(request);
-    return;
-  }
+  const isFound = netns !== undefined && (await deleteContainerEnd(netns, request));
+  if (!isFound) await deleteHostEnd(request);
+}
+
+/** False where the container has no such interface of this attachment. */
+async function deleteContainerEnd(netns: OpenNetns, request: PluginRequest): Promise<boolean> {
   using container = new LeanRtnl(netns.fd);
   const link = container.find(request.invocation.ifname);
-  if (link?.kind !== "veth") return;
+  if (link?.kind !== "veth") return false;
   const port = hostEndOf(link);
   const owner = port?.alias ?? "";
   // Of another network, as after an ADD that was refused because the container has such an interface.
-  if (isAlias(owner) && owner !== aliasOf(attachmentOf(request))) return;
+  if (isAlias(owner) && owner !== aliasOf(attachmentOf(request))) return false;
   const isOurs = port !== undefined && vethNames(vethPurpose(request.invocation)).includes(port.name);
   await deleteLink(request, isOurs ? { index: port.index } : { index: link.index, netnsFd: netns.fd });
+  return true;
 }
 
-/** Where the runtime does not say where the container is: the host's end tells whose it is. */
+/**
+ * Where the runtime does not say where the container is, or somebody renamed the interface in there: the host's end tells
+ * whose it is. One of a name of this attachment that says nothing was made by an ADD that was killed right then.
+ */
 async function deleteHostEnd(request: PluginRequest): Promise<void> {
   using host = new LeanRtnl();
   const alias = aliasOf(attachmentOf(request));
   for (const name of vethNames(vethPurpose(request.invocation))) {
     const link = host.find(name);
-    if (link?.alias === alias) await deleteLink(request, { index: link.index });
+    if (link?.kind !== "veth") continue;
+    if (link.alias === "" || link.alias === alias) await deleteLink(request, { index: link.index });
   }
 }
 

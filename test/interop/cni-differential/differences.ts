@@ -113,7 +113,7 @@ export const differences: readonly Rule[] = [
   {
     name: "link-alias",
     reason:
-      "The host's end of a pair, and a VRF, have an alias that says whose they are (network, container, interface): GC finds by it what nobody owns any more, and DEL leaves a VRF that somebody else made.",
+      "The host's end of a pair, a VRF, and an interface of macvlan, ipvlan, vlan, dummy or tap have an alias that says whose they are (network, container, interface): GC finds by it what nobody owns any more, and DEL leaves what somebody else made.",
     matches: ({ key, reference, weft }) =>
       /^(host|c\d) link\/.*\/ifalias$/.test(key) &&
       reference === undefined &&
