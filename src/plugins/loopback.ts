@@ -15,17 +15,19 @@ export const loopback: Plugin = {
   add({ invocation, config }: PluginRequest): Result {
     using netns = openNetns(invocation.netns);
     using rtnl = new LeanRtnl(netns.fd);
-    rtnl.setUp(name, true);
-    if (config.prevResult !== undefined) return config.prevResult;
-    const addresses = rtnl.addresses(rtnl.get(name).index);
-    const foreign = addresses.find(({ ip }) => ip.family === 4 && !ip.isLoopback());
+    const { index, up } = rtnl.get(name);
+    rtnl.setUp(index, true);
+    const addresses = rtnl.addresses(index);
+    const foreign = addresses.find(({ ip }) => !ip.isLoopback());
     if (foreign !== undefined) {
+      if (!up) rtnl.setUp(index, false);
       throw new CniError(
         cniErrorCode.internal,
-        `loopback interface found with non-loopback address "${foreign}"`,
+        `loopback interface found with non-loopback address "${foreign.ip}"`,
         { remedy: "Remove the address from lo in the container's namespace" },
       );
     }
+    if (config.prevResult !== undefined) return config.prevResult;
     const ips = [4, 6].flatMap((family) => {
       const address = addresses.find((other) => other.family === family);
       return address === undefined ? [] : [{ interface: 0, address }];

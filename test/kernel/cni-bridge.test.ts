@@ -279,6 +279,37 @@ test("a route of scope link has no gateway but its own; a gateway may lie elsewh
   expect(answer.json.ips).toEqual([{ interface: 2, address: "10.78.0.1/24", gateway: "10.79.0.1" }]);
 });
 
+test("a route goes by the first gateway of its family that there is", async () => {
+  using host = new CniHost();
+  const blue = host.container();
+  const addresses = [
+    { address: "10.78.0.2/24" },
+    { address: "10.79.0.2/24", gateway: "10.79.0.1" },
+    { address: "fd78::2/64" },
+    { address: "fd79::2/64", gateway: "fd79::1" },
+  ];
+  const ipam = { type: "static", addresses, routes: [{ dst: "0.0.0.0/0" }, { dst: "10:9::/32" }] };
+  await host.succeed("ADD", blue, host.config({ isDefaultGateway: false, ipam }));
+  const gatewayTo = (dst: string) => String(blue.kernel.rtnl.routes.list({ dst })[0]?.gateway);
+  expect(gatewayTo("0.0.0.0/0")).toBe("10.79.0.1");
+  expect(gatewayTo("10:9::/32")).toBe("fd79::1");
+});
+
+test("a failed ADD leaves the mode of a bridge that was there before", async () => {
+  using host = new CniHost();
+  host.node.kernel.rtnl.links.add({ kind: "bridge", name: "br0", up: true });
+  const config = host.config({ promiscMode: true });
+  const before = host.state();
+  const routes = [{ dst: "10.9.0.0/16", gw: "10.200.0.1" }];
+  const refused = { isDefaultGateway: false, promiscMode: true };
+  expect((await host.call("ADD", host.container(), host.config(refused, { routes }))).status).toBe(1);
+  const old = { ...config, cniVersion: "0.2.0", ipam: undefined, isDefaultGateway: false };
+  expect((await host.call("ADD", host.container(), old)).status).toBe(1);
+  expect(host.state()).toBe(before);
+  await host.succeed("ADD", host.container(), config);
+  expect(host.node.kernel.rtnl.links.get("br0").promiscuous).toBe(true);
+});
+
 test("an ADD that finds the interface there already does not touch it", async () => {
   using host = new CniHost();
   const blue = host.container();
@@ -388,8 +419,9 @@ test("disableContainerInterface leaves the interface down, on layer 2 alone", as
   using host = new CniHost();
   const blue = host.container();
   const config = host.config({ disableContainerInterface: true, ipam: undefined });
-  await host.succeed("ADD", blue, config);
+  const { json } = await host.succeed("ADD", blue, config);
   expect(blue.kernel.rtnl.links.get("eth0").up).toBe(false);
+  await host.succeed("CHECK", blue, { ...config, prevResult: json });
   const refused = await host.call("ADD", host.container(), host.config({ disableContainerInterface: true }));
   expect(refused.json).toMatchObject({ code: 7 });
 });
@@ -588,6 +620,16 @@ test("loopback is brought up and down", async () => {
   await host.succeed("DEL", blue, config, { ifname: "lo" });
   expect(blue.kernel.rtnl.links.get("lo").up).toBe(false);
   await host.succeed("DEL", blue, config, { ifname: "lo", netns: "/run/netns/weft-t-gone" });
+  for (const address of ["10.5.0.1/32", "fd05::1/128"]) {
+    const green = host.container();
+    green.kernel.rtnl.links.set("lo", { up: false });
+    green.kernel.rtnl.addresses.add({ link: "lo", address });
+    const foreign = await host.call("ADD", green, config, { ifname: "lo" });
+    expect(foreign.json.msg).toBe(
+      `loopback interface found with non-loopback address "${address.replace(/\/.*/, "")}"`,
+    );
+    expect(green.kernel.rtnl.links.get("lo").up).toBe(false);
+  }
 });
 
 for (const type of ["bridge", "ptp"]) {

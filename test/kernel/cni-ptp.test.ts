@@ -3,6 +3,7 @@
  * not there: each container has a link with the host alone.
  */
 import { expect, test } from "bun:test";
+import { readFileSync, writeFileSync } from "node:fs";
 import type { JsonObject } from "../../src/cni/fields.ts";
 import { addressOf, CniHost, ownPlugins } from "./cni-fixture.ts";
 import type { Namespace } from "./services-fixture.ts";
@@ -244,6 +245,21 @@ test("CHECK finds what differs from the result, at both ends", async () => {
   expect(await check()).toContain("Expected Route 0.0.0.0/0");
   blue.kernel.rtnl.links.set("eth0", { mac: "02:00:00:00:00:99" });
   expect(await check()).toContain("Interface eth0 Mac doesn't match");
+});
+
+test("an ADD for an interface that is there asks for no addresses, which might be those that it has", async () => {
+  using host = new CniHost();
+  const blue = host.container();
+  const calls = `${host.dir}/calls`;
+  const answer = { cniVersion: "1.0.0", ips: [{ address: "10.78.0.2/24", gateway: "10.78.0.1" }] };
+  const script = `#!/bin/sh\necho $CNI_COMMAND >> ${calls}\necho '${JSON.stringify(answer)}'\n`;
+  writeFileSync(`${host.dir}/same-ipam`, script, { mode: 0o755 });
+  const call = { cniPath: `${ownPlugins}:${host.dir}` };
+  const config = { ...configOf(host), ipam: { type: "same-ipam" } };
+  await host.succeed("ADD", blue, config, call);
+  const again = await host.call("ADD", blue, config, call);
+  expect(again.json.msg).toBe('container interface name ("eth0") already exists');
+  expect(readFileSync(calls, "utf8")).toBe("ADD\n");
 });
 
 test("GC removes leases and masquerading of what is not valid; STATUS tells when no address is left", async () => {

@@ -3,20 +3,15 @@ import { formatResult, isDnsEmpty, type Result } from "../../cni/result.ts";
 import { anyOf } from "../../lib/lists.ts";
 import type { Prefix } from "../../lib/prefix.ts";
 import { type LeanLink, LeanRtnl } from "../../linux/lean/rtnl.ts";
-import {
-  addIpMasq,
-  collectIpMasq,
-  removeFormerIpMasq,
-  removeIpMasq,
-  requireIpMasq,
-} from "../netfilter/ip-masq.ts";
+import { addIpMasq, collectIpMasq, removeAnyIpMasq, requireIpMasq } from "../netfilter/ip-masq.ts";
 import { attachmentOf } from "../shared/attachment.ts";
 import { closingLate } from "../shared/closing.ts";
 import { delegateCheck, delegateDel, delegateGc, delegateStatus } from "../shared/delegate.ts";
 import { beKnown, configureInterface, describeLink, enableForwarding } from "../shared/interface.ts";
-import { addIpam, knownAddresses, needsLink } from "../shared/ipam.ts";
+import { addIpam, needsLink } from "../shared/ipam.ts";
 import { lowestIpv6Mtu, requireMtuFor } from "../shared/link-keys.ts";
 import { type OpenNetns, openNetns, tryOpenNetns } from "../shared/netns.ts";
+import { doAll } from "../shared/steps.ts";
 import { type Undo, withUndo } from "../shared/undo.ts";
 import { createVeth, deleteVeth, type Veth, waitUntilUp } from "../shared/veth.ts";
 import { type BridgeConfig, bridgeKeys, parseBridgeConfig, usesVlans, vlanInterfaceName } from "./config.ts";
@@ -39,29 +34,42 @@ export const bridge: Plugin = {
       const result = await attach({ request, config, netns, host, container, undo });
       // Old versions cannot say that there are no addresses.
       formatResult(result, request.config.cniVersion);
+      // The bridge may have been there before: what fails has not touched its mode.
+      if (config.promiscMode) host.change(host.get(config.bridge), { promiscuous: true });
       return result;
     });
   },
 
   async del(request: PluginRequest): Promise<void> {
-    const { invocation, config } = request;
-    // No other key is looked at: what was added before somebody made a mistake in them can still be removed.
-    const [ipMasq, macSpoofCheck] = ["ipMasq", "macspoofchk"].map(
-      (name) => config.fields.boolean(name) ?? false,
+    // Hardly any key is looked at: what was added before somebody made a mistake in one can still be removed.
+    const { ipamType } = request.config;
+    const isByLink = needsLink(ipamType);
+    let isGone = false;
+    const release = async () => {
+      if (ipamType !== undefined) await delegateDel(ipamType, request);
+    };
+    await closingLate((open) =>
+      doAll(request, [
+        async () => {
+          if (isByLink) await release();
+        },
+        () => removeAnyIpMasq(open, request),
+        async () => {
+          using netns = tryOpenNetns(request.invocation.netns);
+          await deleteVeth(netns, request);
+          isGone = true;
+        },
+        async () => {
+          if (!hasMacSpoofTable()) return;
+          const { removeMacSpoofCheck } = await import("./mac-spoof.ts");
+          await removeMacSpoofCheck(attachmentOf(request));
+        },
+        async () => {
+          // While the container still has its address, nobody else may get it.
+          if (isGone && !isByLink) await release();
+        },
+      ]),
     );
-    const { ipamType } = config;
-    if (ipamType !== undefined && needsLink(ipamType)) await delegateDel(ipamType, request);
-    await closingLate(async (open) => {
-      if (ipMasq) await removeIpMasq(open, request, await knownAddresses(request));
-      else await removeFormerIpMasq(open, request);
-      using netns = tryOpenNetns(invocation.netns);
-      await deleteVeth(netns, request);
-      if (macSpoofCheck || hasMacSpoofTable()) {
-        const { removeMacSpoofCheck } = await import("./mac-spoof.ts");
-        await removeMacSpoofCheck(attachmentOf(request));
-      }
-      if (ipamType !== undefined && !needsLink(ipamType)) await delegateDel(ipamType, request);
-    });
   },
 
   async check(request: PluginRequest): Promise<void> {

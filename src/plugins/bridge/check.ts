@@ -20,7 +20,7 @@ export async function checkBridge(request: PluginRequest, config: BridgeConfig):
   const bridgeLink = checkBridgeLink(host, prevResult, config);
   const containerLink = requireLink(container, describedInterface(request, prevResult), "veth");
   const port = checkPort(host, prevResult, bridgeLink, containerLink, config);
-  checkInterface(container, containerLink, prevResult);
+  checkInterface(container, containerLink, prevResult, config.disableContainerInterface);
   if (config.macSpoofCheck && !hasMacSpoofCheck(attachmentOf(request), port.name, containerLink.mac ?? "")) {
     throw mismatch(`Interface ${port.name} lets frames with other hardware addresses pass`);
   }

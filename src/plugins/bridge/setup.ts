@@ -8,11 +8,11 @@ import { type BridgeConfig, usesVlans } from "./config.ts";
 import { applyVlans, withVlanSupport } from "./vlans.ts";
 
 /*
- * What bridges need once, or only some of them: making the bridge, VLANs, modes of ports. Apart from bridge-link.ts so
+ * What bridges need once, or only some of them: making the bridge, VLANs, modes of ports. Apart from link.ts so
  * that an ordinary ADD need not load it.
  */
 
-/** Makes the bridge where `found` is undefined, and brings it into the state that is configured. True where it is new. */
+/** Makes the bridge where `found` is undefined, and makes it ready for ports. True where it is new. */
 export function prepareBridge(config: BridgeConfig, found: LeanLink | undefined): boolean {
   using rtnl = new Rtnl();
   const name = config.bridge;
@@ -30,7 +30,6 @@ export function prepareBridge(config: BridgeConfig, found: LeanLink | undefined)
   if (usesVlans(config) && link.bridge?.vlanFiltering !== true) {
     withVlanSupport(() => rtnl.links.set(name, { bridge: { vlanFiltering: true } }));
   }
-  if (config.promiscMode && !link.promiscuous) rtnl.links.set(name, { promiscuous: true });
   if (!link.up) rtnl.links.set(name, { up: true });
   return created;
 }

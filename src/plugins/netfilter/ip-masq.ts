@@ -48,11 +48,23 @@ export async function addIpMasq(
 }
 
 /**
+ * For DEL: takes back what {@link addIpMasq} did, also where `ipMasq` has been switched off or spoilt since. `open` takes
+ * the sockets (see closingLate).
+ */
+export async function removeAnyIpMasq(open: Disposable[], request: PluginRequest): Promise<void> {
+  if (request.config.fields.get("ipMasq") === true) {
+    await removeIpMasq(open, request, await knownAddresses(request));
+  } else {
+    await removeFormerIpMasq(open, request);
+  }
+}
+
+/**
  * Takes back what {@link addIpMasq} did with whichever backend, and what the reference did: a host's
  * plugins may have been replaced, or its configuration, while containers were running. `ips` are the addresses where
- * they are known; `open` takes the sockets (see closingLate).
+ * they are known.
  */
-export async function removeIpMasq(
+async function removeIpMasq(
   open: Disposable[],
   request: PluginRequest,
   ips: readonly Ip[] | undefined,
@@ -72,7 +84,7 @@ export async function removeIpMasq(
  * As {@link removeIpMasq} where `ipMasq` is off: it may have been on when the container was added. Few questions to the
  * kernel, as hardly any container has something; what the old iptables has is left to GC.
  */
-export async function removeFormerIpMasq(open: Disposable[], request: PluginRequest): Promise<void> {
+async function removeFormerIpMasq(open: Disposable[], request: PluginRequest): Promise<void> {
   const { prevResult, name } = request.config;
   const chain = iptablesChain(name, request.invocation.containerId);
   const found = askNft((nft) => ({

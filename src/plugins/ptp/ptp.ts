@@ -7,13 +7,7 @@ import { anyOf } from "../../lib/lists.ts";
 import { Prefix } from "../../lib/prefix.ts";
 import { isExists } from "../../linux/errors.ts";
 import { type LeanLink, type LeanRoute, LeanRtnl } from "../../linux/lean/rtnl.ts";
-import {
-  addIpMasq,
-  collectIpMasq,
-  removeFormerIpMasq,
-  removeIpMasq,
-  requireIpMasq,
-} from "../netfilter/ip-masq.ts";
+import { addIpMasq, collectIpMasq, removeAnyIpMasq, requireIpMasq } from "../netfilter/ip-masq.ts";
 import { closingLate } from "../shared/closing.ts";
 import { delegateCheck, delegateDel, delegateGc, delegateStatus } from "../shared/delegate.ts";
 import {
@@ -24,11 +18,12 @@ import {
   settleAddresses,
   tryWriteSysctl,
 } from "../shared/interface.ts";
-import { addIpam, knownAddresses } from "../shared/ipam.ts";
+import { addIpam } from "../shared/ipam.ts";
 import { requireMtuFor } from "../shared/link-keys.ts";
 import { type OpenNetns, openNetns, tryOpenNetns } from "../shared/netns.ts";
+import { doAll } from "../shared/steps.ts";
 import { type Undo, withUndo } from "../shared/undo.ts";
-import { createVeth, deleteVeth } from "../shared/veth.ts";
+import { createVeth, deleteVeth, interfaceExists } from "../shared/veth.ts";
 import { waitFor } from "../shared/wait.ts";
 import { type PtpConfig, parsePtpConfig } from "./config.ts";
 
@@ -54,16 +49,19 @@ export const ptp: Plugin = {
   },
 
   async del(request: PluginRequest): Promise<void> {
-    // No other key is looked at: what was added before somebody made a mistake in them can still be removed.
-    const { ipamType, fields } = request.config;
-    const ipMasq = fields.boolean("ipMasq") ?? false;
-    await closingLate(async (open) => {
-      if (ipMasq) await removeIpMasq(open, request, await knownAddresses(request));
-      else await removeFormerIpMasq(open, request);
-      using netns = tryOpenNetns(request.invocation.netns);
-      await deleteVeth(netns, request);
-      if (ipamType !== undefined) await delegateDel(ipamType, request);
-    });
+    // Hardly any key is looked at: what was added before somebody made a mistake in one can still be removed.
+    const { ipamType } = request.config;
+    await closingLate((open) =>
+      doAll(request, [
+        () => removeAnyIpMasq(open, request),
+        async () => {
+          using netns = tryOpenNetns(request.invocation.netns);
+          await deleteVeth(netns, request);
+          // While the container still has its address, nobody else may get it.
+          if (ipamType !== undefined) await delegateDel(ipamType, request);
+        },
+      ]),
+    );
   },
 
   async check(request: PluginRequest): Promise<void> {
@@ -101,6 +99,8 @@ interface Attaching {
 async function attach(attaching: Attaching): Promise<Result> {
   const { request, config, netns, host, container, undo } = attaching;
   const { ifname, netns: sandbox } = request.invocation;
+  // Before the addresses: an IPAM plugin may give again those that the interface has, which must not be taken back then.
+  if (container.find(ifname) !== undefined) throw interfaceExists(ifname);
   const result = await addIpam(config.ipamType, request, undo);
   const addresses = result.ips.map(({ address }) => address);
   requireMtuFor(addresses, config.mtu);

@@ -14,6 +14,8 @@ import { doomedGroup, runDir } from "../names.ts";
 const lockPath = `${runDir}/deletions.lock`;
 /** How long to wait until looking again, at most. Milliseconds. */
 const longestPause = 4;
+/** Who has the lock for longer was stopped, or is no deletion: nobody need wait for that. Milliseconds. */
+const patience = 2_000;
 
 /** Deletes a link; resolves when it is gone. One that is gone already is fine. */
 export async function deleteLink({ deleteLink: server }: PluginRequest, link: DoomedLink): Promise<void> {
@@ -37,7 +39,9 @@ async function deleteTogether(index: number): Promise<void> {
   }
   try {
     if (!doom(host, index)) return;
+    const deadline = performance.now() + patience;
     for (let pause = 1; !tryLock(lock); pause = Math.min(pause * 2, longestPause)) {
+      if (performance.now() > deadline) break;
       await new Promise((resolve) => setTimeout(resolve, pause));
       if (host.find(index) === undefined) return;
     }

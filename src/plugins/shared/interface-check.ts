@@ -8,10 +8,11 @@ const remedy = "Delete the container's sandbox and make it anew";
 
 /**
  * Compares addresses and routes of a result with those of a container. Only what stands on the link is looked at.
- * Throws a {@link CniError} that names what is missing.
+ * `mayBeDown`: nobody has set it up. Throws a {@link CniError} that names what is missing.
  */
-export function checkInterface(rtnl: Rtnl, link: Link, result: Result): void {
-  if (!link.up) throw new CniError(cniErrorCode.internal, `interface ${link.name} is down`, { remedy });
+export function checkInterface(rtnl: Rtnl, link: Link, result: Result, mayBeDown = false): void {
+  if (!link.up && !mayBeDown)
+    throw new CniError(cniErrorCode.internal, `interface ${link.name} is down`, { remedy });
   const present = rtnl.addresses.list({ link: link.index }).map(({ address }) => address);
   for (const ip of result.ips) {
     const described = ip.interface === undefined ? undefined : result.interfaces[ip.interface];

@@ -103,8 +103,8 @@ function newRoute(index: number, route: ResultRoute, result: Result): LeanRoute 
   const { dst, gw, mtu, advmss, priority, table, scope } = route;
   // A route of such a scope is on the link: with a gateway the kernel refuses it.
   const isOnLink = scope !== undefined && scope >= RT_SCOPE_LINK;
-  const same = firstOf(result.ips, (ip) => ip.address.family === dst.family);
-  const gateway = gw ?? (isOnLink ? undefined : same?.gateway);
+  const via = firstOf(result.ips, ({ gateway }) => gateway?.family === dst.family);
+  const gateway = gw ?? (isOnLink ? undefined : via?.gateway);
   return { dst, gateway, oif: index, scope: scope ?? 0, priority, table, mtu, advmss };
 }
 

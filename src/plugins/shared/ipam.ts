@@ -1,6 +1,7 @@
 import { CniError, cniErrorCode } from "../../cni/errors.ts";
 import type { PluginRequest } from "../../cni/plugin.ts";
 import type { Result } from "../../cni/result.ts";
+import { InvalidInput } from "../../lib/errors.ts";
 import type { Ip } from "../../lib/ip.ts";
 import { anyOf } from "../../lib/lists.ts";
 import { findLeases } from "../ipam/host-local.ts";
@@ -17,14 +18,26 @@ export async function addIpam(ipamType: string, request: PluginRequest, undo: Un
   });
 }
 
-/** The attachment's addresses by lease record and prevResult; undefined where neither knows. */
+/** The attachment's addresses by lease record and prevResult; undefined where neither knows, or the records cannot be read. */
 export async function knownAddresses(request: PluginRequest): Promise<Ip[] | undefined> {
   const { prevResult, ipamType } = request.config;
   const known = prevResult?.ips.map(({ address }) => address.ip) ?? [];
-  for (const ip of ipamType === "host-local" ? await findLeases(request) : []) {
+  const leases = ipamType === "host-local" ? await readableLeases(request) : [];
+  if (leases === undefined) return undefined;
+  for (const ip of leases) {
     if (!anyOf(known, (other) => other.equals(ip))) known.push(ip);
   }
   return known.length === 0 ? undefined : known;
+}
+
+/** What is wrong with the records is for the IPAM plugin to say: here they are only a short cut. */
+async function readableLeases(request: PluginRequest): Promise<readonly Ip[] | undefined> {
+  try {
+    return await findLeases(request);
+  } catch (error) {
+    if (error instanceof CniError || error instanceof InvalidInput) return undefined;
+    throw error;
+  }
 }
 
 /**
