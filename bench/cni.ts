@@ -4,7 +4,7 @@ import { isNotSupported } from "../src/linux/errors.ts";
 import { createNetns, deleteNetns } from "../src/linux/netns.ts";
 import { Rtnl } from "../src/linux/route/rtnl.ts";
 import { KernelAlone, type KernelTimes } from "./cni/kernel.ts";
-import { alone, bridge, bridgeMasq, ofKind, usualChain } from "./cni/plugins.ts";
+import { type Alone, alone, bridge, bridgeMasq, ofKind, usualChain } from "./cni/plugins.ts";
 import { type Plugin, Side } from "./cni/side.ts";
 import { type Bench, quantile, type Row } from "./lib.ts";
 
@@ -46,9 +46,7 @@ const bench: Bench = {
       conditions.push(kernelBeside(sides));
       rows.push(...mainRows(sides), ...(await workerRows(sides, Math.max(5, Math.ceil(pairs / 4)))));
       const { kinds, missing } = kindsOfLinks();
-      for (const { name, before, plugin } of [...alone, ...kinds]) {
-        rows.push(...aloneRows(sides, name, before, plugin));
-      }
+      for (const each of [...alone, ...kinds]) rows.push(...(await aloneRows(sides, each)));
       if (missing.length > 0) {
         conditions.push(
           `this kernel lacks what ${missing.join(", ")} need; dummy and tap have no peer in Debian`,
@@ -182,7 +180,9 @@ async function bothMany(
 }
 
 /** A plugin's own time, behind others that are made and taken away for it. */
-function aloneRows(sides: Sides, name: string, before: readonly Plugin[], plugin: Plugin): Row[] {
+async function aloneRows(sides: Sides, { name, before, plugin, scene }: Alone): Promise<Row[]> {
+  using _weft = await scene?.(sides.weft);
+  using _peer = await scene?.(sides.peer);
   if (before.length > 0) inTurn(sides, "ADD", before);
   const rows = (["ADD", "DEL"] as const).map((command) =>
     row(`${name} ${command}`, inTurn(sides, command, [plugin])),

@@ -1,4 +1,5 @@
 /** The configurations that the bench `cni` measures. */
+import { deviceName, devices, dhcp, dhcpSocket } from "./scenes.ts";
 import type { Plugin, Side } from "./side.ts";
 
 const hostLocal = ({ dir }: Side) => ({
@@ -44,6 +45,8 @@ export interface Alone {
   name: string;
   before: readonly Plugin[];
   plugin: Plugin;
+  /** Makes what it needs on the host. */
+  scene?: (side: Side) => Disposable | Promise<Disposable>;
 }
 
 /** All others that the kernel of any machine has what they need for. */
@@ -70,6 +73,22 @@ export const alone: readonly Alone[] = [
           addresses: [{ address: `10.79.0.${pod + 2}/16`, gateway: "10.79.0.1" }],
         },
       })(side, pod),
+  },
+  {
+    name: "macvlan + dhcp",
+    before: [],
+    plugin: (side) => ({
+      type: "macvlan",
+      master: "eth0",
+      ipam: { type: "dhcp", daemonSocketPath: dhcpSocket(side) },
+    }),
+    scene: dhcp,
+  },
+  {
+    name: "host-device",
+    before: [],
+    plugin: (_, pod) => ({ type: "host-device", device: deviceName(pod) }),
+    scene: devices,
   },
   { name: "host-local", before: [], plugin: (side) => ({ type: "host-local", ipam: hostLocal(side) }) },
   { name: "portmap", before: [bridge], plugin: portmap },
