@@ -22,9 +22,9 @@ export async function joinVrf(rtnl: Rtnl, link: Link, vrf: Link): Promise<void> 
   restoreRoutes(rtnl, routes, vrf.vrf?.table ?? RT_TABLE_MAIN);
 }
 
-/** Given by somebody, not made by the kernel: link-local ones come back by themselves. */
-function isGivenAddress({ scope, flags }: Address): boolean {
-  return scope === "global" && flags.includes("permanent");
+/** Not by router advertisements, which come again. The link-local one that the kernel makes itself is there again or not yet. */
+function isGivenAddress({ flags }: Address): boolean {
+  return flags.includes("permanent");
 }
 
 function isGivenRoute({ oif, nextHops, protocol, type }: Route, index: number): boolean {
@@ -38,13 +38,16 @@ function restoreAddresses(rtnl: Rtnl, link: Link, addresses: readonly Address[])
   const kept = rtnl.addresses.list({ link: link.index, family: 6 });
   for (const { address, peer, flags, metric } of addresses) {
     if (kept.some((other) => other.address.equals(address))) continue;
-    rtnl.addresses.add({
-      link: link.index,
-      address,
-      flags: flags.filter((flag) => flag === "nodad" || flag === "noprefixroute"),
-      ...(peer === undefined ? {} : { peer }),
-      ...(metric === undefined ? {} : { metric }),
-    });
+    const given = flags.filter((flag) => flag === "nodad" || flag === "noprefixroute");
+    unlessThere(() =>
+      rtnl.addresses.add({
+        link: link.index,
+        address,
+        flags: given,
+        ...(peer === undefined ? {} : { peer }),
+        ...(metric === undefined ? {} : { metric }),
+      }),
+    );
   }
 }
 
@@ -69,16 +72,23 @@ async function settle(rtnl: Rtnl, link: Link): Promise<void> {
 function restoreRoutes(rtnl: Rtnl, routes: readonly Route[], table: number): void {
   const byGateway = (route: Route) => Number(route.gateway !== undefined || route.nextHops !== undefined);
   for (const route of [...routes].sort((a, b) => byGateway(a) - byGateway(b))) {
-    try {
-      rtnl.routes.append(newRoute(route, route.table === RT_TABLE_MAIN ? table : route.table));
-    } catch (error) {
-      if (!isExists(error)) throw error;
-    }
+    unlessThere(() =>
+      rtnl.routes.append(newRoute(route, route.table === RT_TABLE_MAIN ? table : route.table)),
+    );
+  }
+}
+
+/** The kernel may put back its own meanwhile. */
+function unlessThere(action: () => void): void {
+  try {
+    action();
+  } catch (error) {
+    if (!isExists(error)) throw error;
   }
 }
 
 /** The route once more, in a table. */
-function newRoute({ flags, nextHops, expires: _, iif: __, ...route }: Route, table: number): NewRoute {
+function newRoute({ flags, nextHops, iif: _, ...route }: Route, table: number): NewRoute {
   return {
     ...route,
     table,

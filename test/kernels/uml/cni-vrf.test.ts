@@ -205,6 +205,22 @@ test("CHECK sees what is not so any more; DEL does without namespace", async () 
   await host.succeed("GC", undefined, { ...vrf, cniVersion: "1.1.0", "cni.dev/valid-attachments": [] });
 });
 
+test("link-local addresses that somebody gave come back too, as others do", async () => {
+  using host = new CniHost();
+  const container = host.container();
+  const { rtnl } = container.kernel;
+  const added = await host.succeed("ADD", container, host.config());
+  rtnl.addresses.add({ link: "eth0", address: "fe80::5/64", flags: ["nodad"] });
+  const addresses = () =>
+    rtnl.addresses
+      .list({ link: "eth0", family: 6 })
+      .map(({ address }) => String(address))
+      .sort();
+  const before = addresses();
+  await host.succeed("ADD", container, { ...vrf, prevResult: added.json });
+  expect(addresses()).toEqual(before);
+});
+
 test("routes in other tables and with metrics come back as they were", async () => {
   using host = new CniHost();
   const container = host.container();
@@ -213,6 +229,7 @@ test("routes in other tables and with metrics come back as they were", async () 
   rtnl.routes.add({ dst: "10.5.0.0/16", gateway: "10.77.0.5", table: 100, oif: "eth0" });
   rtnl.routes.add({ dst: "10.6.0.0/16", gateway: "10.77.0.6", metrics: { mtu: 1300 }, priority: 7 });
   rtnl.routes.add({ dst: "fd66::/48", gateway: "fd77::6", metrics: { mtu: 1300 } });
+  rtnl.routes.add({ dst: "fd67::/48", gateway: "fd77::6", oif: "eth0", expires: 900 });
   rtnl.routes.add({
     dst: "10.7.0.0/16",
     nextHops: [{ gateway: "10.77.0.7", weight: 2 }, { gateway: "10.77.0.8" }],
@@ -225,6 +242,8 @@ test("routes in other tables and with metrics come back as they were", async () 
       "fd66::/48 via fd77::6 table 1 mtu 1300",
     ]),
   );
+  const [ending] = rtnl.routes.list({ table: 1, dst: "fd67::/48" });
+  expect(ending?.expires).toBeGreaterThan(800);
   const [spread] = rtnl.routes.list({ table: 1, dst: "10.7.0.0/16" });
   expect(spread?.nextHops?.map(({ gateway, weight }) => `${gateway} ${weight}`)).toEqual([
     "10.77.0.7 2",
