@@ -270,6 +270,17 @@ test.each(["", "{", '{"mac":5,"mtu":"x"}', "\0\0"])("DEL with a backup %j remove
   expect(tuned.backups()).toEqual([]);
 });
 
+test("DEL of another network for an interface of that name changes nothing", async () => {
+  using tuned = await Tuned.make();
+  const before = tuned.link();
+  await tuned.succeed("ADD", all);
+  await tuned.succeed("DEL", { ...all, name: "other" });
+  expect(tuned.link()).toMatchObject({ mtu: all.mtu, mac: all.mac });
+  await tuned.succeed("DEL", all);
+  expect(tuned.link()).toEqual(before);
+  expect(tuned.backups()).toEqual([]);
+});
+
 test("a backup that is a symbolic link is neither read nor followed", async () => {
   using tuned = await Tuned.make();
   const before = tuned.link();

@@ -11,6 +11,14 @@ import { dataDirOf } from "./config.ts";
 /** A backup has some hundred bytes. */
 const longest = 64 * 1024;
 
+/** What a file says. */
+export interface Backup {
+  /** What the interface was. */
+  link: LeanChange;
+  /** Undefined in the reference's. */
+  network: string | undefined;
+}
+
 /**
  * What an interface was before it was tuned: a file as the reference keeps it, so that either plugin goes on with the
  * other's. Ours names the network besides, which the reference passes over: only so can GC tell whose it is.
@@ -28,10 +36,10 @@ export class TuningBackup {
     this.#draft = `${this.path}${draftSuffix(config.name)}`;
   }
 
-  /** What stands there; {} for what cannot be understood, undefined where there is no file. */
-  read(): LeanChange | undefined {
+  /** What stands there; nothing for what cannot be understood, undefined where there is no file. */
+  read(): Backup | undefined {
     try {
-      return parseBackup(readWhole(this.path, longest))?.link ?? {};
+      return parseBackup(readWhole(this.path, longest)) ?? { link: {}, network: undefined };
     } catch (error) {
       if (isNotFound(error)) return undefined;
       throw this.#failed("read", error);
@@ -132,7 +140,7 @@ export function formatBackup(link: LeanChange, network: string | undefined): str
 }
 
 /** Reads a backup, of ours or of the reference; undefined where it is none. */
-export function parseBackup(text: string): { link: LeanChange; network: string | undefined } | undefined {
+export function parseBackup(text: string): Backup | undefined {
   let raw: unknown;
   try {
     raw = JSON.parse(text);

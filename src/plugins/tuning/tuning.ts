@@ -11,7 +11,7 @@ import { requireMtuFor } from "../shared/link-keys.ts";
 import { type OpenNetns, openNetns, tryOpenNetns } from "../shared/netns.ts";
 import { type Undo, withUndo } from "../shared/undo.ts";
 import { validOrNone } from "../shared/valid.ts";
-import { TuningBackup } from "./backup.ts";
+import { type Backup, TuningBackup } from "./backup.ts";
 import { changesLink, parseTuning, type Sysctl, type TuningConfig, tuningKeys } from "./config.ts";
 
 /** The reference's: where it is there, it names the parameters that may be set. */
@@ -41,8 +41,10 @@ export const tuning: Plugin = {
     const backup = validOrNone(() => new TuningBackup(request));
     if (backup === undefined) return;
     const before = readLeniently(backup, request);
+    // After an ADD that was refused because another network's interface is called so.
+    if (before?.network !== undefined && before.network !== request.config.name) return;
     using netns = before === undefined ? undefined : tryOpenNetns(request.invocation.netns);
-    if (before !== undefined && netns !== undefined) restore(request, netns, before);
+    if (before !== undefined && netns !== undefined) restore(request, netns, before.link);
     backup.remove();
   },
 
@@ -136,7 +138,7 @@ function changeLink(request: PluginRequest, config: TuningConfig, rtnl: LeanRtnl
   }
   const before = stateOf(link, config.link);
   const backup = new TuningBackup(request);
-  const earlier = backup.read();
+  const earlier = backup.read()?.link;
   undo.push(() => {
     if (earlier === undefined) backup.remove();
     else backup.write(earlier);
@@ -191,7 +193,7 @@ function tunedResult({ invocation }: PluginRequest, { link }: TuningConfig, prev
 }
 
 /** DEL must not stop at a file that cannot be read. */
-function readLeniently(backup: TuningBackup, { warn }: PluginRequest): LeanChange | undefined {
+function readLeniently(backup: TuningBackup, { warn }: PluginRequest): Backup | undefined {
   try {
     return backup.read();
   } catch (error) {
