@@ -1,7 +1,7 @@
 import { quote } from "../lib/errors.ts";
 import { printable } from "../lib/printable.ts";
 import { status } from "../linux/lean/files.ts";
-import { type CniCommand, type Invocation, parseCniArgs } from "./env.ts";
+import { argsOf, type CniCommand, type Invocation } from "./env.ts";
 import { CniError, cniErrorCode, codeOf } from "./errors.ts";
 import { execPlugin, findPlugin, pluginError, requirePlugin, rubbishError } from "./exec.ts";
 import type { JsonObject } from "./fields.ts";
@@ -144,7 +144,7 @@ export class PluginCaller {
     const invocation = this.#invocationOf(call);
     refuseOwnNetns(invocation);
     const request: PluginRequest = {
-      invocation: { ...invocation, args: parseCniArgs(invocation.args.text) },
+      invocation: { ...invocation, args: argsOf(command, invocation.args.text) },
       config: parseNetworkConfig(call.config, { lenientPrevResult: command === "DEL" }),
       warn: (message) => this.#options.warn(`${plugin.name}: ${printable(message)}`),
       builtin: async (type, file) => await this.#options.builtin?.(type, file),

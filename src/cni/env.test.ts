@@ -72,6 +72,13 @@ test("what each command needs", () => {
   expect(parseInvocation({ ...add, CNI_IFNAME: "ééééééé" }).ifname).toBe("ééééééé");
 });
 
+test("DEL does without arguments that cannot be understood", () => {
+  for (const text of ["IPP=1.2.3.4", "IP", "IgnoreUnknown=maybe"])
+    expect(parseInvocation({ ...add, CNI_COMMAND: "DEL", CNI_ARGS: text }).args).toEqual({ text });
+  const known = parseInvocation({ ...add, CNI_COMMAND: "DEL", CNI_ARGS: "IP=10.0.0.1" }).args;
+  expect(known).toEqual({ text: "IP=10.0.0.1", ip: "10.0.0.1" });
+});
+
 test("what kubelet sends is understood, also without IgnoreUnknown", () => {
   const text =
     "K8S_POD_NAMESPACE=default;K8S_POD_NAME=blue;K8S_POD_INFRA_CONTAINER_ID=abc;K8S_POD_UID=1-2;IP=10.0.0.1;MAC=02::;";

@@ -60,6 +60,16 @@ export function parseCniArgs(text: string): CniArgs {
   return args;
 }
 
+/** CNI_ARGS for one command. What is wrong with them must not keep DEL from removing what an ADD has made. */
+export function argsOf(command: CniCommand, text: string): CniArgs {
+  if (command !== "DEL") return parseCniArgs(text);
+  try {
+    return parseCniArgs(text);
+  } catch {
+    return { text };
+  }
+}
+
 function parseBoolean(key: string, value: string): boolean {
   const lower = value.toLowerCase();
   if (lower === "1" || lower === "true") return true;
@@ -131,7 +141,7 @@ export function parseInvocation(env: Environment): Invocation {
     containerId: isAttachment ? requireContainerId(env.CNI_CONTAINERID ?? "") : "",
     netns: env.CNI_NETNS ?? "",
     ifname: isAttachment ? requireInterfaceName(env.CNI_IFNAME ?? "") : "",
-    args: parseCniArgs(env.CNI_ARGS ?? ""),
+    args: argsOf(command, env.CNI_ARGS ?? ""),
     path: foldersOf(env.CNI_PATH ?? ""),
     netnsOverride: override === "true" || override === "1",
   };
