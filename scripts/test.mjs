@@ -9,7 +9,7 @@ import { elapsed } from "./lib/progress.mjs";
 import { bun, npmEnvironment } from "./packages.mjs";
 import { main, setUp } from "./setup.mjs";
 import { absent, groups, inGuest, select } from "./test/groups.mjs";
-import { removeLeftovers } from "./test/leftovers.mjs";
+import { removeLeftovers, removeOldFolders } from "./test/leftovers.mjs";
 import { followOutput, parseJunit, skipReasons } from "./test/report.mjs";
 
 const help = `Usage: npm test [-- [GROUP | FILE | FOLDER]... [-t PATTERN] [--strict]]
@@ -240,6 +240,7 @@ async function test() {
     count.failed++;
   }
   removeLeftovers();
+  removeOldFolders();
   if (wanted.length === 0 || wanted.includes("check")) {
     const { passed, failed } = await check();
     add(total, { count: { passed, failed, skipped: 0 }, reasons: new Map() });

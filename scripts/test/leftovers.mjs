@@ -1,18 +1,27 @@
-// Network namespaces that a test left because it died. Tests name theirs weft-t-WHAT-PID-N, weft-t-WHAT-PID-N-WORD
-// or weft-t-PID-WHAT.
+// What a test left because it died: temporary folders, which are called weft-t-WHAT-XXXXXX, and network namespaces, which
+// are called weft-t-WHAT-PID-N, weft-t-WHAT-PID-N-WORD or weft-t-PID-WHAT.
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, statSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 const folder = "/run/netns";
+
+/** No test takes so long. Milliseconds. */
+const old = 2 * 3600 * 1000;
+
+/** How long nothing has changed there. @param {string} path */
+function ageOf(path) {
+  const now = Date.now();
+  return now - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? now);
+}
 
 /** @param {string} name */
 function isOrphan(name) {
   if (!name.startsWith("weft-t-")) return false;
   const pid = /^weft-t-(\d+)-/.exec(name)?.[1] ?? /-(\d+)-\d+(?:-[a-z][-\w]*)?$/.exec(name)?.[1];
   if (pid !== undefined) return !existsSync(`/proc/${pid}`);
-  const age = Date.now() - (statSync(join(folder, name), { throwIfNoEntry: false })?.ctimeMs ?? Date.now());
-  return age > 2 * 3600 * 1000;
+  return ageOf(join(folder, name)) > old;
 }
 
 /**
@@ -33,4 +42,13 @@ export function removeLeftovers() {
     spawnSync("ip", ["netns", "delete", name], { stdio: "ignore" });
   }
   return orphans;
+}
+
+/** Removes this user's temporary folders that tests left when they died. */
+export function removeOldFolders() {
+  for (const name of readdirSync(tmpdir()).filter((each) => each.startsWith("weft-t-"))) {
+    const path = join(tmpdir(), name);
+    const isOwn = lstatSync(path, { throwIfNoEntry: false })?.uid === process.getuid?.();
+    if (isOwn && ageOf(path) > old) rmSync(path, { recursive: true, force: true });
+  }
 }

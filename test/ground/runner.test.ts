@@ -1,6 +1,8 @@
 /** The test command counts what happened: a failure must not get lost, however it comes about. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { readdirSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, utimesSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { select } from "../../scripts/test/groups.mjs";
 import { followOutput, parseJunit, skipReasons } from "../../scripts/test/report.mjs";
 import { needs, testWith } from "../lib/needs.ts";
@@ -109,6 +111,15 @@ describe("npm test", () => {
       for (const name of names) expect(readdirSync("/run/netns")).not.toContain(name);
     },
   );
+
+  test("removes temporary folders that were left behind hours ago", async () => {
+    const [old, young] = [1, 2].map(() => mkdtempSync(join(tmpdir(), "weft-t-left-"))) as [string, string];
+    utimesSync(old, 0, 0);
+    await run("test/rules/good.test.ts");
+    const there = [old, young].map((folder) => existsSync(folder));
+    for (const folder of [old, young]) rmSync(folder, { recursive: true, force: true });
+    expect(there).toEqual([false, true]);
+  });
 });
 
 test("every test file of the project is in a group", () => {
