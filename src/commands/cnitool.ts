@@ -87,14 +87,22 @@ Errors are on standard error, with exit status 1. This is \`weft cnitool\`, or t
 
 export default command;
 
+/** What looks like an option and is none is an error: as an argument too many it would be passed over. */
 function readLine(args: readonly string[]): { ifname: string; positionals: string[] } {
   const positionals: string[] = [];
   let ifname = "";
   for (let i = 0; i < args.length; i++) {
     const arg = args[i] as string;
-    const inline = /^(?:--ifname=|-i=?)(.+)$/.exec(arg)?.[1];
-    if (inline !== undefined) ifname = inline;
-    else if (arg === "-i" || arg === "--ifname") ifname = args[++i] ?? "";
+    const inline = /^(?:--ifname=(.*)|-i=?(.+))$/.exec(arg);
+    if (inline !== null) ifname = inline[1] ?? inline[2] ?? "";
+    else if (arg === "-i" || arg === "--ifname") {
+      const value = args[++i];
+      if (value === undefined) throw new Error(`flag needs an argument: ${arg}`);
+      ifname = value;
+    } else if (arg === "--") {
+      positionals.push(...args.slice(i + 1));
+      break;
+    } else if (arg.startsWith("-")) throw new Error(`unknown flag: ${arg}${didYouMean(arg, ["--ifname"])}`);
     else positionals.push(arg);
   }
   return { ifname: ifname || process.env.CNI_IFNAME || "eth0", positionals };

@@ -150,6 +150,13 @@ const mistakes: [string, string[], Record<string, string>, string][] = [
     'unknown command "dell" for "cnitool" (did you mean "del"?)',
   ],
   ["an unknown network", ["add", "nowhere", "/x"], {}, 'no network "nowhere" in '],
+  [
+    "a misspelt option",
+    ["add", "net", "/x", "--ifnam", "net1"],
+    {},
+    'unknown flag: --ifnam (did you mean "--ifname"?)',
+  ],
+  ["an option without its value", ["add", "net", "/x", "-i"], {}, "flag needs an argument: -i"],
   ["a namespace that is not there", ["add", "net", "/run/netns/weft-t-gone"], {}, "failed to open netns"],
   ["CNI_ARGS that are none", ["add", "net", "/x"], { CNI_ARGS: "a" }, 'invalid CNI_ARGS pair "a"'],
   ["CAP_ARGS that are none", ["add", "net", "/x"], { CAP_ARGS: "{" }, "CAP_ARGS: not JSON"],
