@@ -106,6 +106,25 @@ test("leases that another program makes meanwhile are found", async () => {
   await store.transaction(() => expect(store.find(green).map(String)).toEqual(["10.0.0.3"]));
 });
 
+test("as long as nobody else changes anything, leases are read once", async () => {
+  const store = open();
+  await store.transaction(() => {
+    expect(store.find(green)).toEqual([]);
+    store.reserve(ip("10.0.0.2"), blue, 0);
+  });
+  // A change that leaves no trace is not noticed: what is in the folder is not read again.
+  const { mtimeNs } = statSync(store.dir, { bigint: true });
+  writeFileSync(join(store.dir, "10.0.0.3"), "green\r\neth0");
+  const touched = Bun.spawnSync([
+    "touch",
+    "-d",
+    `@${mtimeNs / 10n ** 9n}.${String(mtimeNs % 10n ** 9n).padStart(9, "0")}`,
+    store.dir,
+  ]);
+  expect(touched.exitCode).toBe(0);
+  await store.transaction(() => expect(store.find(green)).toEqual([]));
+});
+
 test("leases whose records are gone are found, by the process that made them too", async () => {
   const store = open();
   await store.transaction(() => expect(store.find(green)).toEqual([]));

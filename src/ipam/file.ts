@@ -11,6 +11,7 @@ import {
   overwriteText,
   readText,
   removeFile,
+  stampChange,
   timeOfChange,
   tryLock,
   writeText,
@@ -56,7 +57,7 @@ export function recordsFolder(dataDir: string): string {
 
 /** What is known of a folder. */
 interface Knowledge {
-  /** Its time of change when this process last changed it. */
+  /** The stamp that this process left there when it last changed it. */
   changed: string;
   /** Who had leases when they were read; some may have given them back. */
   found: ReadonlySet<string>;
@@ -82,6 +83,8 @@ export class FileLeaseStore implements LeaseStore {
   /** The names of the files in the folder, once they are read in a transaction. */
   #names: Set<string> | undefined;
   #questions = 0;
+  /** The folder's time of change at the beginning of a transaction. */
+  #changed = "";
   #knowledge: Knowledge | undefined;
 
   /** Touches nothing yet. `patience`: for how many milliseconds a transaction waits for others'. */
@@ -120,13 +123,25 @@ export class FileLeaseStore implements LeaseStore {
     this.#names = undefined;
     this.#questions = 0;
     this.#records.forget();
+    this.#changed = timeOfChange(this.dir);
     const before = known.get(this.dir);
-    this.#knowledge = before !== undefined && before.changed === timeOfChange(this.dir) ? before : undefined;
+    this.#knowledge = before?.changed === this.#changed ? before : undefined;
   }
 
+  /** Only what a stamp protects is known: behind another's change there may be a further one that cannot be told from it. */
   #end(): void {
-    if (this.#knowledge === undefined) known.delete(this.dir);
-    else known.set(this.dir, { ...this.#knowledge, changed: timeOfChange(this.dir) });
+    const before = known.get(this.dir);
+    const knowledge = this.#knowledge;
+    const isChanged = knowledge !== undefined && timeOfChange(this.dir) !== this.#changed;
+    if (knowledge === before && !isChanged) return;
+    known.delete(this.dir);
+    if (!isChanged) return;
+    try {
+      known.set(this.dir, { ...knowledge, changed: stampChange(this.dir) });
+    } catch (error) {
+      // The folder of another user's: all leases are read anew next time.
+      if (!(error instanceof KernelError)) throw error;
+    }
   }
 
   #open(): number {

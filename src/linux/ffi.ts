@@ -26,6 +26,7 @@ const libc = dlopen("libc.so.6", {
   unlink: { args: [pointer], returns: int },
   getdents64: { args: [int, pointer, size], returns: count },
   statx: { args: [int, pointer, int, FFIType.u32, pointer], returns: int },
+  utimensat: { args: [int, pointer, pointer, int], returns: int },
   close: { args: [int], returns: int },
   setns: { args: [int, int], returns: int },
   flock: { args: [int, int], returns: int },
@@ -231,6 +232,12 @@ export function ioctl(fd: number, request: number, argument: Uint8Array, operati
 /** ioctl(2) with an integer in the place of the pointer. */
 export function ioctlValue(fd: number, request: number, value: number, operation: string): void {
   check(more().ioctl(fd, request, value as Pointer), operation);
+}
+
+/** utimensat(2) with two struct timespec. */
+export function utimensat(path: string, times: Uint8Array): void {
+  const AT_FDCWD = -100;
+  check(libc.utimensat(AT_FDCWD, cstring(path), times, 0), "set times of", path);
 }
 
 /** flock(2): LOCK_SH 1, LOCK_EX 2, LOCK_NB 4, LOCK_UN 8. Waits unless LOCK_NB is given. */
