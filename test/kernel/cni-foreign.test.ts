@@ -32,9 +32,13 @@ const mustSucceed: readonly PluginName[] = [
   "bandwidth",
   "bridge",
   "firewall",
+  "host-local",
+  "loopback",
   "macvlan",
   "portmap",
   "ptp",
+  "sbr",
+  "static",
   "tuning",
 ];
 
