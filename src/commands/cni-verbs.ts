@@ -2,6 +2,7 @@ import { Fields } from "../cni/fields.ts";
 import {
   type Attachment,
   type AttachmentKey,
+  compareVersions,
   currentVersion,
   findPlugin,
   formatResult,
@@ -82,12 +83,24 @@ export async function gc([network = ""]: string[], options: Options): Promise<nu
   const found = loadNetworkList(confDir(options), network);
   await runtimeOf(options).gc(found, valid);
   if (found.disableGC) return done(options, `network "${network}" has disableGC: nothing was removed`);
+  if (isWithoutGc(found)) return done(options, `${withoutGc(found)} GC: only what was kept was removed`);
   return done(options, `network "${network}" has ${counted(valid.length, "attachment")} at most`);
 }
 
 export async function statusOf([network = ""]: string[], options: Options): Promise<number> {
-  await runtimeOf(options).status(loadNetworkList(confDir(options), network));
+  const found = loadNetworkList(confDir(options), network);
+  await runtimeOf(options).status(found);
+  if (isWithoutGc(found)) return done(options, `${withoutGc(found)} STATUS: no plugin was asked`);
   return done(options, `network "${network}" can take containers`);
+}
+
+/** GC and STATUS came together. */
+function isWithoutGc({ cniVersion }: NetworkList): boolean {
+  return compareVersions(cniVersion, "1.1.0") < 0;
+}
+
+function withoutGc({ name, cniVersion }: NetworkList): string {
+  return `network "${name}" has cniVersion ${cniVersion}, which is without`;
 }
 
 export async function versionOf(types: string[], options: Options): Promise<number> {

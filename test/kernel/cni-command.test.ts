@@ -164,6 +164,16 @@ test("weft cni says so where a network has CHECK and GC switched off", () => {
   expect(links(blue)).toEqual(["lo", "eth0"]);
 });
 
+test("weft cni says so where a network's version is without GC and STATUS", () => {
+  using cli = new Cli();
+  cli.network({ cniVersion: "1.0.0" });
+  const blue = cli.host.container();
+  expect(cli.weft("add", "net", blue.name).status).toBe(0);
+  expect(cli.weft("status", "net").stdout).toContain("cniVersion 1.0.0, which is without STATUS");
+  expect(cli.weft("gc", "net").stdout).toContain("cniVersion 1.0.0, which is without GC");
+  expect(links(blue)).toEqual(["lo"]);
+});
+
 test("weft cni list shows what there is, and what is wrong with it", () => {
   using cli = new Cli({
     "05-broken.conf": "{",
