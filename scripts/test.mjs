@@ -94,6 +94,9 @@ function showProgress(name, seen) {
 /** How long a file that runs alone may take. */
 const fileSeconds = 300;
 
+/** For a test that does not say otherwise, and does more than compute: machines have other things to do, too. */
+const testMilliseconds = 30_000;
+
 /** @param {number} files */
 const fileCount = (files) => (files === 1 ? "1 file" : `${files} files`);
 
@@ -149,6 +152,7 @@ async function runFiles(group, files, { seconds, pattern, output }) {
   const before = { ...output.seen };
   const command = [
     ...[bun, "test", "--reporter=junit", `--reporter-outfile=${report}`, ...(group.flags ?? [])],
+    ...(group.together === true ? [] : [`--timeout=${testMilliseconds}`]),
     ...(pattern === "" ? [] : ["--test-name-pattern", pattern]),
     ...files.map((file) => `./${file}`),
   ];
