@@ -1,4 +1,4 @@
-import { KernelError } from "../errors.ts";
+import { isErrno, isNotPermitted, KernelError } from "../errors.ts";
 import * as ffi from "../ffi.ts";
 
 /*
@@ -10,7 +10,9 @@ import * as ffi from "../ffi.ts";
 const AF_NETLINK = 16;
 const SOCK_RAW = 3;
 const SOL_SOCKET = 1;
+const SO_SNDBUF = 7;
 const SO_RCVTIMEO = 20;
+const SO_SNDBUFFORCE = 32;
 const SOL_NETLINK = 270;
 const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
@@ -206,11 +208,33 @@ export class LeanSocket {
   /** Sends all that was written. */
   send(operation: string, subject: string): void {
     try {
-      ffi.send(this.#fd, this.#out, this.#length, 0);
+      this.#sendAll();
     } catch (error) {
       throw this.#failed(error, operation, subject);
     }
     this.#length = 0;
+  }
+
+  /** A batch is sent in one piece, which the kernel takes up to what the socket's buffer holds. */
+  #sendAll(): void {
+    try {
+      ffi.send(this.#fd, this.#out, this.#length, 0);
+    } catch (error) {
+      if (!isErrno(error, "EMSGSIZE")) throw error;
+      this.#resize(this.#length);
+      ffi.send(this.#fd, this.#out, this.#length, 0);
+    }
+  }
+
+  /** Past the system's limit where the capability allows it. The kernel doubles the number. */
+  #resize(bytes: number): void {
+    const value = new Uint8Array(Int32Array.of(bytes).buffer);
+    try {
+      ffi.setsockopt(this.#fd, SOL_SOCKET, SO_SNDBUFFORCE, value);
+    } catch (error) {
+      if (!isNotPermitted(error)) throw error;
+      ffi.setsockopt(this.#fd, SOL_SOCKET, SO_SNDBUF, value);
+    }
   }
 
   /** Waits for a datagram; its length. */
