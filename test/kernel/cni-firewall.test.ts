@@ -310,6 +310,32 @@ test("an administrator's chain is asked first, and its rules outlive the contain
   expect(await b.container.ask("192.0.2.2", 7, 300)).toBe("silence");
 });
 
+test("an administrator's chain that was there before the first container with it is asked", async () => {
+  using host = new CniHost();
+  routed(host);
+  await host.outside.serve(7, "outside");
+  await Guarded.make(host, "a");
+  host.node.nft("add chain inet weft-cni MINE");
+  host.node.nft("add rule inet weft-cni MINE tcp dport 7 drop");
+  const b = await Guarded.make(host, "b", { iptablesAdminChainName: "MINE" });
+  expect(await b.container.ask("192.0.2.2", 7, 300)).toBe("silence");
+  await b.call("CHECK");
+});
+
+test("CHECK misses chains that somebody emptied or took away", async () => {
+  using host = new CniHost();
+  const a = await Guarded.make(host, "a", { ingressPolicy: "same-bridge" });
+  const config = { ...a.config, prevResult: a.bridge.json };
+  for (const chain of ["firewall", "firewall-admin-CNI-ADMIN"]) {
+    host.node.nft(`flush chain inet weft-cni ${chain}`);
+    const { json } = await host.call("CHECK", a.container, config);
+    expect(json.msg).toContain(`a rule of the firewall is missing in chain ${chain} of table weft-cni`);
+    await a.call("DEL");
+    await a.call("ADD");
+    await a.call("CHECK");
+  }
+});
+
 test("GC removes what is not valid, of its own network; DEL needs no prevResult", async () => {
   using host = new CniHost();
   const a = await Guarded.make(host, "a", { ingressPolicy: "isolated" });

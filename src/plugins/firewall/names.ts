@@ -12,8 +12,7 @@ import type { Bridge, IngressPolicy } from "./config.ts";
  *     set firewall-bridges               the bridges with such a policy
  *
  * The same for IPv6. A packet that begins a connection costs one lookup. What containers of a bridge send each other
- * the bridge forwards by itself; where that has to be dropped, table bridge weft-cni has the ports (see
- * firewall-table.ts).
+ * the bridge forwards by itself; where that has to be dropped, table bridge weft-cni has the ports (see table.ts).
  */
 
 /** The map of a family. */
@@ -21,7 +20,21 @@ export function firewallMap(family: 4 | 6): string {
   return `firewall${family}`;
 }
 
+/** The base chain that asks an administrator's chain first. */
+export function adminEntry(adminChain: string): string {
+  return `firewall-admin-${adminChain}`;
+}
+
 /** The chain for containers with a policy. */
 export function firewallChain(policy: IngressPolicy, bridge: Bridge | undefined): string {
   return bridge === undefined ? `firewall-${policy}` : `firewall-${policy}-${bridge.vlan ?? bridge.name}`;
 }
+
+/** True where the chain of a policy, by its name, is for this bridge, or for one of its VLANs. */
+export function isChainOfBridge(chain: string, bridge: string): boolean {
+  const name = /^firewall-(?:same-bridge|isolated)-(.+)$/.exec(chain)?.[1];
+  return name === bridge || name?.startsWith(`${bridge}.`) === true;
+}
+
+/** The base chain in which connections to containers are looked up. */
+export const forwardHookChain = "firewall";

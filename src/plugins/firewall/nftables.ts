@@ -6,9 +6,9 @@ import { isAnyUnused, removeOwn, setElements, withStructure } from "../netfilter
 import { tableName } from "../netfilter/masquerade-names.ts";
 import { attachmentOf, commentOf } from "../shared/attachment.ts";
 import { type Bridge, bridgeOf, type FirewallConfig } from "./config.ts";
-import { firewallChain, firewallMap } from "./names.ts";
+import { adminEntry, firewallChain, firewallMap, forwardHookChain } from "./names.ts";
 
-/* The elements of firewall-names.ts; the structure around them is in firewall-table.ts. */
+/* The elements of names.ts; the structure around them is in table.ts. */
 
 /** How many rules a chain of {@link firewallChain} has at most. */
 const rulesOfChain = 3;
@@ -40,7 +40,8 @@ export async function addFirewall(
   if (elements.length === 0) return;
   const comment = commentOf(attachmentOf(request));
   using nft = new LeanNft(tableName);
-  const chains = [firewallChain(config.policy, bridge), config.adminChain];
+  // The administrator's chain itself may be there already, made by him.
+  const chains = [firewallChain(config.policy, bridge), adminEntry(config.adminChain)];
   await withStructure(
     !anyOf(chains, (chain) => nft.chainUse(chain) === undefined),
     () => makeStructure(config, bridge),
@@ -75,20 +76,24 @@ export async function removeFirewall(
   await sweepFirewall(open, (owner) => owner === comment);
 }
 
-/** The map that lacks one of a container's addresses, or undefined where all is as it should be. */
+/** The map that lacks one of a container's addresses or the chain without rules; undefined where all is as it should be. */
 export async function missingInNftables(
   request: PluginRequest,
   config: FirewallConfig,
   result: Result,
 ): Promise<string | undefined> {
   const { elements, bridge } = elementsFor(request, config, result);
+  if (elements.length === 0) return undefined;
   using nft = new LeanNft(tableName);
   for (const element of elements) {
     const found = nft.find(element);
     if (found?.comment === element.comment && found.chain === element.data) continue;
     return `map ${element.set} of table ${tableName}`;
   }
-  if (elements.length === 0 || config.policy !== "isolated" || bridge?.port === undefined) return undefined;
+  for (const chain of [adminEntry(config.adminChain), forwardHookChain]) {
+    if ((nft.chainUse(chain) ?? 0) === 0) return `chain ${chain} of table ${tableName}`;
+  }
+  if (config.policy !== "isolated" || bridge?.port === undefined) return undefined;
   const { isIsolatedPort } = await import("./table.ts");
   return isIsolatedPort(bridge.port) ? undefined : `set of isolated ports of table bridge ${tableName}`;
 }

@@ -26,10 +26,10 @@ import {
 import { tableName } from "../netfilter/masquerade-names.ts";
 import { sweep, table } from "../netfilter/nft-table.ts";
 import type { Bridge, FirewallConfig } from "./config.ts";
-import { firewallChain, firewallMap } from "./names.ts";
+import { adminEntry, firewallChain, firewallMap, forwardHookChain, isChainOfBridge } from "./names.ts";
 
 /*
- * The structure around the elements of firewall-nftables.ts, and what looks through all of them.
+ * The structure around the elements of nftables.ts, and what looks through all of them.
  */
 
 const filter = 0;
@@ -64,8 +64,8 @@ export function addFirewallStructure(
   const transaction = new Transaction(table)
     .add({ kind: "table", ...table }, mapOf(4), mapOf(6), bridges)
     .add({ kind: "chain", name: adminChain });
-  setChain(transaction, baseChain(`firewall-admin-${adminChain}`, filter - 1), [[jump(adminChain)]]);
-  setChain(transaction, baseChain("firewall", filter), [
+  setChain(transaction, baseChain(adminEntry(adminChain), filter - 1), [[jump(adminChain)]]);
+  setChain(transaction, baseChain(forwardHookChain, filter), [
     [is(ct.state, "established,related"), accept],
     [vmap(ip.daddr, mapOf(4))],
     [vmap(ip6.daddr, mapOf(6))],
@@ -149,8 +149,7 @@ export async function sweepFirewall(open: Disposable[], isGone: (comment: string
       chains: ["firewall-open", "firewall-same-bridge-", "firewall-isolated-"],
       derived: {
         set: bridges.name,
-        isNeeded: (name, used) =>
-          [...used].some((chain) => chain.endsWith(`-${name}`) || chain.includes(`-${name}.`)),
+        isNeeded: (name, used) => [...used].some((chain) => isChainOfBridge(chain, name)),
       },
     },
     isOwn,
