@@ -8,7 +8,7 @@ import { join as path } from "node:path";
 import type { JsonObject } from "../../src/cni/fields.ts";
 import { iptablesChain } from "../../src/plugins/netfilter/iptables-names.ts";
 import { needs, testWith } from "../lib/needs.ts";
-import { type Call, CniHost, referencePlugins } from "./cni-fixture.ts";
+import { type Call, CniHost, ownPlugins, referencePlugins } from "./cni-fixture.ts";
 import type { Namespace } from "./services-fixture.ts";
 
 const reference = needs.file(path(referencePlugins, "firewall"), "containernetworking-plugins");
@@ -613,6 +613,49 @@ test("rules that others made stay as they are, to the byte", async () => {
     expect(host.rules()).toEqual(before);
   }
 }, 20_000);
+
+test("DEL and GC go through where the old iptables is in use, but not by programs of this host", async () => {
+  using host = new IptablesHost("legacy");
+  const run = (words: string[]) => host.node.in(() => Bun.spawnSync(words)).exitCode;
+  for (const program of ["iptables-legacy", "ip6tables-legacy"]) {
+    for (const table of ["nat", "filter"]) expect(run([program, "-t", table, "-S"])).toBe(0);
+  }
+  const empty = path(host.dir, "empty");
+  mkdirSync(empty);
+  const blue = host.container();
+  const config = host.config({ cniVersion: "1.1.0", ipMasq: true });
+  const { json: prevResult } = await host.succeed("ADD", blue, config);
+  const common = { cniVersion: "1.1.0", name: "net", prevResult };
+  const portmap = { ...common, type: "portmap", runtimeConfig: { portMappings: [web] } };
+  const firewall = { ...common, type: "firewall" };
+  for (const each of [portmap, { ...firewall, backend: "nftables" }]) await host.succeed("ADD", blue, each);
+  const valid = { "cni.dev/valid-attachments": [] };
+  const script = `mount --bind ${empty} /usr/sbin && exec "$0"`;
+  const without = async (command: string, each: JsonObject): Promise<string> => {
+    const stdin = new TextEncoder().encode(JSON.stringify(each));
+    const child = host.node.in(() =>
+      Bun.spawn(["unshare", "-m", "sh", "-c", script, path(ownPlugins, String(each.type))], {
+        stdin,
+        stdout: "pipe",
+        env: {
+          PATH: "/usr/bin:/bin",
+          CNI_COMMAND: command,
+          CNI_CONTAINERID: blue.name,
+          CNI_NETNS: `/run/netns/${blue.name}`,
+          CNI_IFNAME: "eth0",
+          CNI_PATH: ownPlugins,
+        },
+      }),
+    );
+    const said = await new Response(child.stdout).text();
+    return `${await child.exited} ${said}`;
+  };
+  for (const each of [firewall, portmap, config]) {
+    expect(await without("DEL", { ...each, prevResult })).toBe("0 ");
+    expect(await without("GC", { ...each, ...valid })).toBe("0 ");
+  }
+  expect(host.node.kernel.nft.tables()).toEqual([]);
+});
 
 test("DELs start no program where the kernel has no such chain", async () => {
   using host = new IptablesHost("nft");

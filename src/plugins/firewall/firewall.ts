@@ -3,11 +3,11 @@ import type { GcRequest, Plugin, PluginRequest } from "../../cni/plugin.ts";
 import type { Result } from "../../cni/result.ts";
 import type { LeanNft } from "../../linux/lean/nft.ts";
 import { forwardChain, isFiltered, placesOf } from "../netfilter/iptables-names.ts";
+import { noChains, noNftables, openNft, requireNftables } from "../netfilter/open-nft.ts";
 import { attachmentOf, commentOf, isOfNetwork } from "../shared/attachment.ts";
 import { closingLate } from "../shared/closing.ts";
 import { withUndo } from "../shared/undo.ts";
 import { type FirewallConfig, firewallKeys, parseFirewallConfig } from "./config.ts";
-import { noChains, openNft } from "./kernel.ts";
 import { addFirewall, missingInNftables, removeFirewall } from "./nftables.ts";
 
 /** The reference leaves its chain behind, with the rule that leads to it and one in it. */
@@ -88,17 +88,12 @@ export const firewall: Plugin = {
   },
 
   async status(request: PluginRequest): Promise<void> {
-    if (parseFirewallConfig(request).backend !== "iptables") return;
-    const { requireIptables } = await import("../netfilter/iptables.ts");
-    requireIptables(request);
+    const { backend } = parseFirewallConfig(request);
+    const { hasIptables, requireIptables } = await import("../netfilter/iptables.ts");
+    if (backend === "iptables") requireIptables(request);
+    else if (backend === "nftables" || !hasIptables(request)) requireNftables();
   },
 };
-
-function noNftables(): CniError {
-  return new CniError(cniErrorCode.internal, "the kernel has no nftables (CONFIG_NF_TABLES)", {
-    remedy: 'Install iptables and set the backend to "iptables"',
-  });
-}
 
 /** In this order: the second also takes what tells whose the rules in iptables are, which a DEL done once more has to know. */
 async function removeBoth(

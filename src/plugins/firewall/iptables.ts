@@ -11,9 +11,9 @@ import {
   isThere,
   removeRules,
 } from "../netfilter/iptables-rules.ts";
+import { noChains, openNft } from "../netfilter/open-nft.ts";
 import { attachmentOf, commentOf } from "../shared/attachment.ts";
 import { bridgeOf, type FirewallConfig } from "./config.ts";
-import { noChains, openNft } from "./kernel.ts";
 import { ownedAddresses, rememberOwner } from "./owners.ts";
 
 /*

@@ -1,8 +1,8 @@
 import { Ip } from "../../lib/ip.ts";
-import { isNotFound } from "../../linux/errors.ts";
+import { isNotFound, isNotSupported } from "../../linux/errors.ts";
 import { Nftables, type NftSet, Transaction } from "../../linux/nftables/index.ts";
 import { table } from "../netfilter/nft-table.ts";
-import { openNft } from "./kernel.ts";
+import { openNft } from "../netfilter/open-nft.ts";
 
 /*
  * Whose addresses have rules in iptables: the rules, which are the reference's to the word, do not say more
@@ -32,7 +32,12 @@ export function rememberOwner(owner: string, ips: readonly Ip[]): void {
     transaction.destroyElements(set, [{ key: ip }]).addElements(set, [{ key: ip, comment: owner }]);
   }
   using nft = new Nftables();
-  nft.apply(transaction);
+  try {
+    nft.apply(transaction);
+  } catch (error) {
+    // A kernel can have nftables of other families only.
+    if (!isNotSupported(error)) throw error;
+  }
 }
 
 function hasNftables(): boolean {

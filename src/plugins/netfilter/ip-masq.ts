@@ -13,6 +13,7 @@ import { askNft } from "./ask-nft.ts";
 import { iptablesChain, placesOf } from "./iptables-names.ts";
 import { addMasquerade, isMasqueraded, removeKnownMasquerade, removeMasquerade } from "./masquerade.ts";
 import { masqueradeMap, tableName } from "./masquerade-names.ts";
+import { noChains, openNft, requireNftables } from "./open-nft.ts";
 
 /*
  * The keys ipMasq and ipMasqBackend of the plugins that make interfaces.
@@ -69,13 +70,15 @@ async function removeIpMasq(
   request: PluginRequest,
   ips: readonly Ip[] | undefined,
 ): Promise<void> {
-  const nft = new LeanNft(tableName);
-  open.push(nft);
-  await removeMasquerade(open, nft, attachmentOf(request), ips);
-  if (nft.chainOf(referenceTable, referenceChain) !== undefined)
-    await removeReferenceMasquerade(open, request);
+  const nft = openNft();
+  if (nft !== undefined) {
+    open.push(nft);
+    await removeMasquerade(open, nft, attachmentOf(request), ips);
+    if (nft.chainOf(referenceTable, referenceChain) !== undefined)
+      await removeReferenceMasquerade(open, request);
+  }
   const chain = iptablesChain(request.config.name, request.invocation.containerId);
-  if (placesOf(nft, "nat", chain).length === 0) return;
+  if (placesOf(nft ?? noChains, "nat", chain).length === 0) return;
   const { removeIptablesMasquerade } = await import("./masquerade-iptables.ts");
   await removeIptablesMasquerade(request);
 }
@@ -153,9 +156,9 @@ export async function collectIpMasq(request: GcRequest): Promise<void> {
   await collectIptablesMasquerade(request, name, request.valid);
 }
 
-/** For STATUS: throws a {@link CniError} of code 50 where the host lacks what the backend needs. */
+/** For STATUS: throws a {@link CniError} of code 50 where host or kernel lacks what the backend needs. */
 export async function requireIpMasq(request: PluginRequest, backend: IpMasqBackend): Promise<void> {
-  if (backend !== "iptables") return;
+  if (backend === "nftables") return requireNftables();
   const { requireIptables } = await import("./iptables.ts");
   requireIptables(request);
 }

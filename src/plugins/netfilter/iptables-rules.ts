@@ -1,6 +1,13 @@
 import type { AttachmentKey } from "../../cni/plugin.ts";
 import type { LeanNft } from "../../linux/lean/nft.ts";
-import { Iptables, type IptablesCaller, type IptablesTable, isRefusal, line } from "./iptables.ts";
+import {
+  hasIptables,
+  Iptables,
+  type IptablesCaller,
+  type IptablesTable,
+  isRefusal,
+  line,
+} from "./iptables.ts";
 import { iptablesChain, placesOf } from "./iptables-names.ts";
 
 /** A chain or a rule that has to be there. */
@@ -142,7 +149,10 @@ async function removeRepeatedly(
   }
 }
 
-/** The host's iptables that may have such a chain; see {@link placesOf}. */
+/**
+ * The host's iptables that may have such a chain; see {@link placesOf}. The old one's table can be in use on a host
+ * without its programs, such as by a container of its own (kube-proxy): then nobody's chain of a plugin is there.
+ */
 export function iptablesWith(
   nft: Pick<LeanNft, "chainOf">,
   caller: IptablesCaller,
@@ -150,9 +160,9 @@ export function iptablesWith(
   chain: string,
   leastUse = 0,
 ): Iptables[] {
-  return placesOf(nft, table, chain, leastUse).map(
-    ({ family, variant }) => new Iptables(caller, family, variant),
-  );
+  return placesOf(nft, table, chain, leastUse)
+    .filter(({ variant }) => variant === "nft" || hasIptables(caller))
+    .map(({ family, variant }) => new Iptables(caller, family, variant));
 }
 
 /**

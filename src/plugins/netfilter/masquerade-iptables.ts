@@ -2,7 +2,6 @@ import { CniError, cniErrorCode } from "../../cni/errors.ts";
 import type { AttachmentKey, PluginRequest } from "../../cni/plugin.ts";
 import { quote } from "../../lib/errors.ts";
 import type { Prefix } from "../../lib/prefix.ts";
-import { LeanNft } from "../../linux/lean/nft.ts";
 import { Iptables, type IptablesCaller } from "./iptables.ts";
 import { iptablesChain } from "./iptables-names.ts";
 import {
@@ -14,7 +13,7 @@ import {
   isThere,
   removeChain,
 } from "./iptables-rules.ts";
-import { tableName } from "./masquerade-names.ts";
+import { noChains, openNft } from "./open-nft.ts";
 
 /*
  * Masquerading by iptables, in the chains and with the comments of the reference:
@@ -72,8 +71,8 @@ export async function addIptablesMasquerade(
 export async function removeIptablesMasquerade(request: PluginRequest): Promise<void> {
   const { network, containerId } = ownerOf(request);
   const chain = iptablesChain(network, containerId);
-  using nft = new LeanNft(tableName);
-  for (const iptables of iptablesWith(nft, request, table, chain)) {
+  using nft = openNft();
+  for (const iptables of iptablesWith(nft ?? noChains, request, table, chain)) {
     await removeChain(iptables, { table, chain, entry });
   }
 }
@@ -104,8 +103,8 @@ export async function collectIptablesMasquerade(
   network: string,
   valid: readonly AttachmentKey[],
 ): Promise<void> {
-  using nft = new LeanNft(tableName);
-  for (const iptables of iptablesWith(nft, caller, table, entry)) {
+  using nft = openNft();
+  for (const iptables of iptablesWith(nft ?? noChains, caller, table, entry)) {
     const rules = (await iptables.rules(table, entry)) ?? [];
     for (const chain of goneContainers(rules, network, valid)) {
       await removeChain(iptables, { table, chain, entry });

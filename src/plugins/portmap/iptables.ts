@@ -1,7 +1,6 @@
 import type { GcRequest, PluginRequest } from "../../cni/plugin.ts";
 import { Ip } from "../../lib/ip.ts";
 import type { Prefix } from "../../lib/prefix.ts";
-import { LeanNft } from "../../linux/lean/nft.ts";
 import { Iptables } from "../netfilter/iptables.ts";
 import { dnatPrefix, iptablesChain } from "../netfilter/iptables-names.ts";
 import {
@@ -13,7 +12,7 @@ import {
   isThere,
   removeChain,
 } from "../netfilter/iptables-rules.ts";
-import { tableName } from "../netfilter/masquerade-names.ts";
+import { noChains, openNft } from "../netfilter/open-nft.ts";
 import type { Undo } from "../shared/undo.ts";
 import {
   type HostPort,
@@ -143,9 +142,9 @@ export async function addIptablesMappings(
 export async function removeIptablesMappings(request: PluginRequest): Promise<HostPort[]> {
   const { config, invocation } = request;
   const chain = iptablesChain(config.name, invocation.containerId, dnatPrefix);
-  using nft = new LeanNft(tableName);
+  using nft = openNft();
   const removed: string[] = [];
-  for (const iptables of iptablesWith(nft, request, table, chain)) {
+  for (const iptables of iptablesWith(nft ?? noChains, request, table, chain)) {
     removed.push(...(await removeChain(iptables, { table, chain, entry: dnatChain })));
   }
   return removed.flatMap(portOf);
@@ -172,9 +171,9 @@ export async function missingIptablesMapping(
 /** Removes what is there for containers of the network that are not valid. Returns the ports. */
 export async function collectIptablesMappings(request: GcRequest): Promise<HostPort[]> {
   const { config, valid } = request;
-  using nft = new LeanNft(tableName);
+  using nft = openNft();
   const removed: string[] = [];
-  for (const iptables of iptablesWith(nft, request, table, dnatChain)) {
+  for (const iptables of iptablesWith(nft ?? noChains, request, table, dnatChain)) {
     const rules = (await iptables.rules(table, dnatChain)) ?? [];
     for (const chain of goneContainers(rules, config.name, valid, dnatPrefix)) {
       removed.push(...(await removeChain(iptables, { table, chain, entry: dnatChain })));

@@ -1,9 +1,8 @@
 import { CniError, cniErrorCode } from "../../cni/errors.ts";
 import type { GcRequest, Plugin, PluginRequest } from "../../cni/plugin.ts";
 import type { Result } from "../../cni/result.ts";
-import { LeanNft } from "../../linux/lean/nft.ts";
 import { dnatPrefix, iptablesChain, placesOf } from "../netfilter/iptables-names.ts";
-import { tableName } from "../netfilter/masquerade-names.ts";
+import { noChains, openNft, requireNftables } from "../netfilter/open-nft.ts";
 import { attachmentOf, commentOf, isOfNetwork } from "../shared/attachment.ts";
 import { closingLate } from "../shared/closing.ts";
 import { withUndo } from "../shared/undo.ts";
@@ -54,18 +53,20 @@ export const portmap: Plugin = {
   async del(request: PluginRequest): Promise<void> {
     const config = parsePortmapForDel(request);
     await closingLate(async (open) => {
-      const nft = new LeanNft(tableName);
-      open.push(nft);
-      await removeMappings(open, nft, request, config);
+      const nft = openNft();
+      if (nft !== undefined) {
+        open.push(nft);
+        await removeMappings(open, nft, request, config);
+      }
       for (const family of ["ip", "ip6"] as const) {
         const table = { family, name: referenceTable };
-        if (nft.chainOf(table, "hostports") === undefined) continue;
+        if (nft?.chainOf(table, "hostports") === undefined) continue;
         const { removeReferenceRules } = await import("../netfilter/reference-rules.ts");
         await removeReferenceRules(open, table, ({ comment }) => comment === request.invocation.containerId);
       }
       // Whoever made them: this plugin by backend iptables, or the reference before it was replaced.
       const chain = iptablesChain(request.config.name, request.invocation.containerId, dnatPrefix);
-      if (placesOf(nft, "nat", chain).length === 0) return;
+      if (placesOf(nft ?? noChains, "nat", chain).length === 0) return;
       const { removeIptablesMappings } = await import("./iptables.ts");
       await forgetFlows(await removeIptablesMappings(request));
     });
@@ -94,6 +95,9 @@ export const portmap: Plugin = {
     const { network } = attachmentOf(request);
     const keep = new Set(request.valid.map((key) => commentOf({ network, ...key })));
     await closingLate(async (open) => {
+      const nft = openNft();
+      if (nft === undefined) return;
+      open.push(nft);
       await sweepMappings(open, (owner) => isOfNetwork(owner, network) && !keep.has(owner));
     });
     const { collectIptablesMappings } = await import("./iptables.ts");
@@ -101,7 +105,7 @@ export const portmap: Plugin = {
   },
 
   async status(request: PluginRequest): Promise<void> {
-    if (parsePortmapConfig(request).backend !== "iptables") return;
+    if (parsePortmapConfig(request).backend === "nftables") return requireNftables();
     const { requireIptables } = await import("../netfilter/iptables.ts");
     requireIptables(request);
   },
@@ -109,7 +113,8 @@ export const portmap: Plugin = {
 
 async function removeOwn(request: PluginRequest, config: PortmapConfig): Promise<void> {
   await closingLate(async (open) => {
-    const nft = new LeanNft(tableName);
+    const nft = openNft();
+    if (nft === undefined) return;
     open.push(nft);
     await removeMappings(open, nft, request, config);
   });

@@ -1,6 +1,7 @@
+import { CniError, cniErrorCode } from "../../cni/errors.ts";
 import { isErrno, isNotSupported } from "../../linux/errors.ts";
 import { LeanNft } from "../../linux/lean/nft.ts";
-import { tableName } from "../netfilter/masquerade-names.ts";
+import { tableName } from "./masquerade-names.ts";
 
 /** What a kernel without nftables has of iptables' chains there. */
 export const noChains: Pick<LeanNft, "chainOf"> = { chainOf: () => undefined };
@@ -13,11 +14,24 @@ export function openNft(open = () => new LeanNft(tableName)): LeanNft | undefine
   let nft: LeanNft | undefined;
   try {
     nft = open();
-    nft.chainUse("firewall");
+    nft.generation();
     return nft;
   } catch (error) {
     nft?.close();
     if (isNotSupported(error) || isErrno(error, "EINVAL")) return undefined;
     throw error;
   }
+}
+
+/** The error for a kernel without nftables, where that is what is asked for. */
+export function noNftables(cniCode: number = cniErrorCode.internal): CniError {
+  return new CniError(cniCode, "the kernel has no nftables (CONFIG_NF_TABLES)", {
+    remedy: 'Install iptables and set the backend to "iptables"',
+  });
+}
+
+/** For STATUS: throws a {@link CniError} of code 50 where the kernel has no nftables. */
+export function requireNftables(): void {
+  using nft = openNft();
+  if (nft === undefined) throw noNftables(cniErrorCode.pluginNotAvailable);
 }

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { KernelError } from "../../linux/errors.ts";
 import type { LeanNft } from "../../linux/lean/nft.ts";
-import { openNft } from "./kernel.ts";
+import { openNft } from "./open-nft.ts";
 
 const EPERM = 1;
 const EINVAL = 22;
@@ -9,10 +9,10 @@ const EPROTONOSUPPORT = 93;
 
 /** A socket whose first question the kernel answers with an errno. */
 function refusing(errno: number): LeanNft {
-  const chainUse = () => {
-    throw new KernelError("look for chain", "firewall", errno);
+  const generation = () => {
+    throw new KernelError("get generation", "of nftables", errno);
   };
-  return { chainUse, close: () => undefined } as unknown as LeanNft;
+  return { generation, close: () => undefined } as unknown as LeanNft;
 }
 
 test("a kernel without nftables is none of an error, and others are", () => {
