@@ -556,6 +556,20 @@ test("under different conditions a port is the later container's where both hold
   expect(host.node.kernel.nft.tables()).toEqual([]);
 });
 
+test("a port is mapped also where the host itself has no route to the container", async () => {
+  using host = new CniHost();
+  const container = host.container();
+  const prevResult = {
+    cniVersion: "1.0.0",
+    interfaces: [{ name: "eth0", sandbox: `/run/netns/${container.name}` }],
+    ips: [{ address: "198.51.100.2/24", interface: 0 }],
+  };
+  const runtimeConfig = { portMappings: [web] };
+  const config = { cniVersion: "1.0.0", name: "net", type: "portmap", runtimeConfig, prevResult };
+  for (const command of ["ADD", "CHECK", "DEL"]) await host.succeed(command, container, config);
+  expect(host.node.kernel.nft.tables()).toEqual([]);
+});
+
 test("without mappings the result passes through and nothing is made", async () => {
   using host = new CniHost();
   const blue = await Mapped.make(host, "blue", []);

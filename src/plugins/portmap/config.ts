@@ -141,14 +141,28 @@ function parseMappings(items: Fields[]): PortMapping[] {
   const mappings = new Map<string, PortMapping>();
   for (const item of items) {
     const mapping = parseMapping(item);
-    const port = `${mapping.protocol} ${mapping.hostPort} ${mapping.hostIp ?? ""}`;
-    const twin = mappings.get(port);
-    if (twin === undefined) mappings.set(port, mapping);
-    else if (twin.containerPort !== mapping.containerPort) {
+    for (const place of placesLike(mapping)) {
+      const twin = mappings.get(place);
+      if (twin === undefined || twin.containerPort === mapping.containerPort) continue;
       throw new InvalidInput(item.at("hostPort"), mapping.hostPort, "is mapped twice, to different ports");
     }
+    mappings.set(placeOf(mapping, mapping.hostIp), mapping);
   }
-  return [...mappings.values()];
+  // Without an address, a port is at 0.0.0.0 and at :: already.
+  const isCovered = (mapping: PortMapping) =>
+    mapping.hostIp?.isUnspecified() === true && mappings.has(placeOf(mapping, undefined));
+  return [...mappings.values()].filter((mapping) => !isCovered(mapping));
+}
+
+function placeOf({ protocol, hostPort }: HostPort, address: Ip | string | undefined): string {
+  return `${protocol} ${hostPort} ${address ?? ""}`;
+}
+
+/** Where a mapping would be the same port as this one. */
+function placesLike(mapping: PortMapping): string[] {
+  const { hostIp } = mapping;
+  const others = hostIp === undefined ? ["0.0.0.0", "::"] : hostIp.isUnspecified() ? [undefined] : [];
+  return [hostIp, ...others].map((address) => placeOf(mapping, address));
 }
 
 function parseMapping(item: Fields): PortMapping {

@@ -35,8 +35,16 @@ export function mainChainName({ suffix }: PortmapGroup): string {
   return `portmap${suffix}`;
 }
 
+/** The base chains that lead there, by what the kernel calls their place. */
+export function hookChainName(hook: "prerouting" | "output", { suffix }: PortmapGroup): string {
+  return `portmap-${hook}${suffix}`;
+}
+
 /** The chain that keeps neighbours from 127.0.0.0/8: there as long as anybody has a mapping, in whatever group. */
 export const guardChainName = "portmap-guard";
+
+/** An empty chain that is there where some group has conditions; see precedence.ts. */
+export const conditionsChainName = "portmap-conditions";
 
 /** The set of the links for which route_localnet was turned on, to be turned off with the last mapping that needs it. */
 export const localnetSetName = "portmap-localnet";

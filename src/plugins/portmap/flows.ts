@@ -16,7 +16,8 @@ export function forgetUdpFlows(ports: readonly HostPort[]): void {
   const filters: FlowFilter[] = [];
   for (const mapping of mappings) {
     const { hostIp, hostPort: destinationPort } = mapping;
-    const at = hostIp === undefined || hostIp.isUnspecified() ? own : [hostIp];
+    const isAnywhere = hostIp === undefined || hostIp.isUnspecified();
+    const at = isAnywhere ? own : own.filter((ip) => ip.equals(hostIp));
     for (const destination of at) {
       if (!isOfFamily(mapping, destination.family)) continue;
       const { family } = destination;

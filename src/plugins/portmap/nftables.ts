@@ -7,9 +7,11 @@ import { untilUndisturbed } from "../netfilter/optimistic.ts";
 import { attachmentOf, commentOf } from "../shared/attachment.ts";
 import { type HostPort, type PortmapConfig, udp } from "./config.ts";
 import {
+  conditionsChainName,
   elementsFor,
   groupOf,
   guardChainName,
+  hookChainName,
   keysFor,
   snatChainName,
   snatNetwork,
@@ -25,7 +27,7 @@ const rulesOfSnatChain = 2;
 
 /**
  * Maps the ports to a container. A port that another one has goes to the latest, as with the reference, and the other
- * waits for it; see waiting.ts.
+ * waits for it (see waiting.ts), or keeps what only its own conditions fit (see precedence.ts).
  */
 export async function addMappings(
   request: PluginRequest,
@@ -47,6 +49,9 @@ export async function addMappings(
       for (const sentence of await takeOver(config, addresses, comment)) request.warn(sentence);
     },
   );
+  if (nft.chainUse(conditionsChainName) === undefined) return;
+  const { comeFirst } = await import("./precedence.ts");
+  for (const sentence of await comeFirst(config, addresses, comment)) request.warn(sentence);
 }
 
 /** False, and nothing is done, where another attachment has one of the ports. */
@@ -112,7 +117,7 @@ export async function forgetFlows(ports: readonly HostPort[]): Promise<void> {
   forgetUdpFlows(ports);
 }
 
-/** The map that lacks one of a container's mappings; undefined where all are there. */
+/** The map that lacks one of a container's mappings, or the chain without rules; undefined where all are there. */
 export function missingMapping(
   request: PluginRequest,
   config: PortmapConfig,
@@ -122,7 +127,13 @@ export function missingMapping(
   using nft = new LeanNft(tableName);
   const elements = elementsFor(config, addresses, comment);
   const missing = elements.find((element) => nft.find(element)?.comment !== comment);
-  if (missing === undefined) return undefined;
+  if (missing === undefined) {
+    if (elements.length === 0) return undefined;
+    const group = groupOf(config);
+    const chains = [hookChainName("prerouting", group), hookChainName("output", group)];
+    const empty = chains.find((chain) => (nft.chainUse(chain) ?? 0) === 0);
+    return empty === undefined ? undefined : `chain ${empty} of table ${tableName}`;
+  }
   const owner = nft.find(missing)?.comment ?? "";
   return `map ${missing.set} of table ${tableName}${owner === "" ? "" : `: the port belongs to ${owner} now`}`;
 }

@@ -32,9 +32,11 @@ import { sweep, table } from "../netfilter/nft-table.ts";
 import { type Condition, parseConditions } from "./conditions.ts";
 import { type HostPort, type PortmapConfig, protocols } from "./config.ts";
 import {
+  conditionsChainName,
   dnatMapName,
   groupOf,
   guardChainName,
+  hookChainName,
   localnetSetName,
   mainChainName,
   type PortmapGroup,
@@ -109,6 +111,7 @@ export function addPortmapStructure(config: PortmapConfig, networks: readonly Pr
     }
   }
   addDispatch(transaction, config, group);
+  if (group.suffix !== "") transaction.add({ kind: "chain", name: conditionsChainName });
   addGuard(transaction);
   for (const network of config.snat ? networks : []) addSnat(transaction, network, config.markBit);
   using nft = new Nftables();
@@ -138,15 +141,26 @@ function addDispatch(transaction: Transaction, config: PortmapConfig, group: Por
     }
   }
   setChain(transaction, { kind: "chain", name: main }, rules);
+  addHooks(transaction, config, group);
+}
+
+/** Makes the base chains that lead to a group's chain; `anew`: in front of those of other groups, in place of what is there. */
+export function addHooks(
+  transaction: Transaction,
+  config: PortmapConfig,
+  group: PortmapGroup,
+  anew = false,
+): void {
   const entry = families.map((family) => [
     is(meta.nfproto, family === 4 ? "ipv4" : "ipv6"),
     ...parseConditions(config.conditions[family], family).map((each) => statementOf(each, family)),
     // Only what is meant for this host: ports of other hosts are none of ours.
     is(fib(["daddr"], "type"), "local"),
-    jump(main),
+    jump(mainChainName(group)),
   ]);
   for (const hook of ["prerouting", "output"] as const) {
-    setChain(transaction, baseChain(`portmap-${hook}${group.suffix}`, hook, dstnat, "nat"), entry);
+    if (anew) transaction.delete({ kind: "chain", name: hookChainName(hook, group) });
+    setChain(transaction, baseChain(hookChainName(hook, group), hook, dstnat, "nat"), entry);
   }
 }
 
@@ -215,7 +229,7 @@ export async function sweepPortmap(
 }
 
 /** The port of a map's key, which is [address .] protocol . port, with more behind it for one that waits. */
-function hostPortOf(key: Element["key"]): HostPort {
+export function hostPortOf(key: Element["key"]): HostPort {
   const fields = Array.isArray(key) ? [...key] : [key];
   const address = Object.hasOwn(protocols, String(fields[0])) ? undefined : fields.shift();
   const [protocol, hostPort] = fields;

@@ -55,8 +55,9 @@ class Maps {
     return this.sets.find((set) => set.name === name)?.elements ?? [];
   }
 
-  find(map: NftMap, key: readonly Datum[]): Element | undefined {
-    return this.elements(map).find((element) => String(element.key) === String(key));
+  /** The elements of a map by their keys as text. */
+  byKey(map: NftMap): ReadonlyMap<string, Element> {
+    return new Map(this.elements(map).map((element) => [String(element.key), element]));
   }
 
   has({ name }: { name: string }): boolean {
@@ -84,12 +85,13 @@ interface Mapping {
 
 function mappingsIn(maps: Maps, group: PortmapGroup): Mapping[] {
   return families.flatMap((family) =>
-    [true, false].flatMap((byAddress) =>
-      maps.elements(dnatMap(family, byAddress, group)).map((dnat) => {
+    [true, false].flatMap((byAddress) => {
+      const snats = maps.byKey(snatMap(family, byAddress, group));
+      return maps.elements(dnatMap(family, byAddress, group)).map((dnat) => {
         const key = listOf(dnat.key);
-        return { family, byAddress, key, dnat, snat: maps.find(snatMap(family, byAddress, group), key) };
-      }),
-    ),
+        return { family, byAddress, key, dnat, snat: snats.get(String(key)) };
+      });
+    }),
   );
 }
 
@@ -123,8 +125,9 @@ function planned(config: PortmapConfig, addresses: readonly Prefix[], comment: s
   );
 }
 
-function isSamePort(a: Mapping, b: Mapping): boolean {
-  return a.family === b.family && a.byAddress === b.byAddress && String(a.key) === String(b.key);
+/** Equal for mappings of the same port. */
+function portOf({ family, byAddress, key }: Mapping): string {
+  return `${family} ${byAddress} ${key}`;
 }
 
 /**
@@ -138,10 +141,11 @@ export async function takeOver(
 ): Promise<string[]> {
   const group = groupOf(config);
   const wanted = planned(config, addresses, comment);
+  const ports = new Set(wanted.map(portOf));
   let displaced: Mapping[] = [];
   using nft = new Nftables();
   await change(nft, (maps) => {
-    const present = mappingsIn(maps, group).filter((each) => wanted.some((other) => isSamePort(each, other)));
+    const present = mappingsIn(maps, group).filter((each) => ports.has(portOf(each)));
     displaced = present.filter(({ dnat }) => dnat.comment !== comment);
     const transaction = new Transaction(table);
     for (const family of families) {
@@ -202,7 +206,7 @@ function suffixesIn({ sets }: Maps): Set<string> {
 }
 
 function handBackIn(transaction: Transaction, maps: Maps, group: PortmapGroup): void {
-  const taken = mappingsIn(maps, group);
+  const taken = new Set(mappingsIn(maps, group).map(portOf));
   for (const family of families) {
     const waiting = waitingMap(family, group);
     if (!maps.has(waiting)) continue;
@@ -210,9 +214,9 @@ function handBackIn(transaction: Transaction, maps: Maps, group: PortmapGroup): 
     const served: Element[] = [];
     for (const element of all) {
       const mapping = mappingOf(element, family);
-      if (taken.some((other) => isSamePort(other, mapping))) continue;
+      if (taken.has(portOf(mapping))) continue;
       place(transaction, mapping, group, "add");
-      taken.push(mapping);
+      taken.add(portOf(mapping));
       served.push(element);
     }
     if (served.length === all.length) transaction.delete({ kind: "map", name: waiting.name });
