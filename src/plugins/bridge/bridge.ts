@@ -1,5 +1,5 @@
 import type { GcRequest, Plugin, PluginRequest } from "../../cni/plugin.ts";
-import { formatResult, isDnsEmpty, type Result } from "../../cni/result.ts";
+import { isDnsEmpty, type Result, requireExpressible } from "../../cni/result.ts";
 import { anyOf } from "../../lib/lists.ts";
 import type { Prefix } from "../../lib/prefix.ts";
 import { type LeanLink, LeanRtnl } from "../../linux/lean/rtnl.ts";
@@ -32,8 +32,7 @@ export const bridge: Plugin = {
     using container = new LeanRtnl(netns.fd);
     return await withUndo(request, async (undo) => {
       const result = await attach({ request, config, netns, host, container, undo });
-      // Old versions cannot say that there are no addresses.
-      formatResult(result, request.config.cniVersion);
+      requireExpressible(result, request.config.cniVersion);
       // The bridge may have been there before: what fails has not touched its mode.
       if (config.promiscMode) host.change(host.get(config.bridge), { promiscuous: true });
       return result;
