@@ -322,6 +322,15 @@ test("an administrator's chain that was there before the first container with it
   await b.call("CHECK");
 });
 
+test("an administrator's rules outlive the containers also in a chain that is named as Weft's begin", async () => {
+  using host = new CniHost();
+  const a = await Guarded.make(host, "a", { iptablesAdminChainName: "firewall-mine" });
+  host.node.nft("add rule inet weft-cni firewall-mine tcp dport 7 drop");
+  await a.call("DEL");
+  const { rules } = host.node.kernel.nft.dump({ family: "inet", name: "weft-cni" });
+  expect(rules.filter(({ chain }) => chain === "firewall-mine")).toHaveLength(1);
+});
+
 test("CHECK misses chains that somebody emptied or took away", async () => {
   using host = new CniHost();
   const a = await Guarded.make(host, "a", { ingressPolicy: "same-bridge" });

@@ -72,7 +72,7 @@ function hasForeign({
   // The firewall's chain for an administrator's rules is made empty.
   const places = new Set(chains.map(({ name }) => name).filter((name) => name.startsWith(adminPrefix)));
   if (chains.some(({ name }) => !ownChains.test(name) && !places.has(`${adminPrefix}${name}`))) return true;
-  return rules.some(({ chain }) => !ownChains.test(chain));
+  return rules.some(({ chain }) => !ownChains.test(chain) || places.has(`${adminPrefix}${chain}`));
 }
 
 function removal(
