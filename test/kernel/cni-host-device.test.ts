@@ -325,7 +325,7 @@ test("two containers cannot have one device; the one that has it keeps it", asyn
   expect(host.card()).toMatchObject({ up: true });
 });
 
-const failures: [string, JsonObject, { code: number; msg: RegExp }][] = [
+const failures: [string, JsonObject, { code: number; msg: RegExp; details?: RegExp }][] = [
   ["no device is named", { device: "" }, { code: 7, msg: /specify either "device", "hwaddr"/ }],
   ["the device is missing", { device: "card9" }, { code: 999, msg: /failed to find host device: .*"card9"/ }],
   [
@@ -334,7 +334,11 @@ const failures: [string, JsonObject, { code: number; msg: RegExp }][] = [
     { code: 999, msg: /02:00:00:00:00:99/ },
   ],
   ["the path is none", { kernelpath: "/x", device: "" }, { code: 7, msg: /kernelpath/ }],
-  ["the kernel does not let it go", { device: "lo" }, { code: 999, msg: /failed to move link "lo"/ }],
+  [
+    "the kernel does not let it go",
+    { device: "lo" },
+    { code: 999, msg: /failed to move link "lo"/, details: /lets no loopback link leave/ },
+  ],
   [
     "no address is left",
     {
@@ -370,6 +374,7 @@ test.each(failures)("ADD that fails because %s leaves the device as it was", asy
     more.ipam === undefined ? {} : { ipam: { ...(more.ipam as JsonObject), dataDir: host.dataDir } };
   const { json } = await host.call("ADD", container, host.device({ ...more, ...ipam }));
   expect(json).toMatchObject({ code: error.code, msg: expect.stringMatching(error.msg) });
+  if (error.details !== undefined) expect(json.details).toMatch(error.details);
   expect(namesIn(container)).toEqual(["lo"]);
   expect(host.card()?.up).toBe(true);
   expect(host.state()).toBe(before[1] as string);

@@ -32,10 +32,15 @@ export function moveIn(host: Rtnl, netns: OpenNetns, device: Link, ifname: strin
       `failed to move link ${quote(device.name)} to container NS: ${error.message}`,
       {
         cause: error,
-        ...(cannot ? { remedy: `The kernel lets no link of kind ${device.kind} leave its namespace` } : {}),
+        ...(cannot ? { remedy: `The kernel lets no ${nameOfKind(device)} leave its namespace` } : {}),
       },
     );
   }
+}
+
+function nameOfKind({ kind, loopback }: Link): string {
+  if (kind !== undefined) return `link of kind ${kind}`;
+  return loopback ? "loopback link" : "such device";
 }
 
 /** The kernel moves first and renames then, so that a refusal may come when the device is in the container. */
