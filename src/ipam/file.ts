@@ -284,6 +284,11 @@ export class FileLeaseStore implements LeaseStore {
     const recorded = this.#recordedLeases(owner);
     const ips = recorded.length > 0 ? recorded : this.#search(owner);
     for (const ip of ips) this.remove(ip);
+    this.forget(owner);
+    return ips;
+  }
+
+  forget(owner: Owner): void {
     this.#knowledge?.since.delete(keyOf(owner));
     this.#removeRecord(owner);
     try {
@@ -292,7 +297,6 @@ export class FileLeaseStore implements LeaseStore {
     } catch (error) {
       throw new LeaseStoreError("remove", `${this.dir}/${draft}`, error);
     }
-    return ips;
   }
 
   /** To forget takes a line in the journal. Where there is no room for it, the record stays: no lease is left that it names. */

@@ -43,6 +43,8 @@ export interface LeaseStore {
   remember(owner: Owner, ips: readonly Ip[], holder: Holder): void;
   /** Takes back all that an owner has and returns its addresses. Nothing to take back is fine. */
   release(owner: Owner): Ip[];
+  /** Remembers an owner no more, who has no leases. */
+  forget(owner: Owner): void;
   /** Those who are remembered. Leases that others made have no such owner. */
   remembered(): { owner: Owner; holder: Holder }[];
   /** Takes back one address, whoever holds it. */

@@ -1,5 +1,5 @@
 import { afterEach, expect, spyOn, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseCniArgs } from "../../cni/env.ts";
@@ -63,4 +63,15 @@ test("a lock that nobody lets go of fails every call with code 11; what aborts, 
   await holder.exited;
   await hostLocal.del(requestOf("blue", abort.signal));
   await expect(Promise.resolve(hostLocal.check(requestOf("blue")))).rejects.toMatchObject({ cniCode: 3 });
+});
+
+test("GC takes an old lease without interface for any that is valid of its container", async () => {
+  for (const containerId of ["blue", "red"]) await hostLocal.add(requestOf(containerId));
+  // The lease of blue's record is gone; another interface of blue has one that an old reference made.
+  rmSync(join(dataDir, "net/10.0.0.2"));
+  writeFileSync(join(dataDir, "net/10.0.0.9"), "blue");
+  const valid = [{ containerId: "blue", ifname: "eth1" }];
+  await hostLocal.gc?.({ ...requestOf(""), valid });
+  expect(readdirSync(join(dataDir, "net")).sort()).toEqual(["10.0.0.9", "last_reserved_ip.0", "lock"]);
+  expect(readdirSync(join(dataDir, ".weft"))).toEqual([]);
 });

@@ -89,9 +89,8 @@ export const hostLocal: Plugin = {
     const store = openStore(request.config);
     if (!store.exists()) return;
     await inTransaction(request, store, () => {
-      for (const { owner } of store.remembered()) if (!isValid(request, owner)) store.release(owner);
-      // What others made, of which there are no records.
       for (const { ip, owner } of store.list()) if (!isValid(request, owner)) store.remove(ip);
+      for (const { owner } of store.remembered()) if (!isValid(request, owner)) store.forget(owner);
     });
   },
 
@@ -196,7 +195,11 @@ function staleOwners(store: LeaseStore): Owner[] {
 /** Takes back the leases of {@link staleOwners}; false where there are none. */
 function reclaim(store: LeaseStore): boolean {
   const owners = staleOwners(store);
-  for (const owner of owners) store.release(owner);
+  for (const owner of owners) {
+    // Not released one by one: for each that has no lease any more, all would be read.
+    for (const ip of store.find(owner)) store.remove(ip);
+    store.forget(owner);
+  }
   return owners.length > 0;
 }
 

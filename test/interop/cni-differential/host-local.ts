@@ -60,6 +60,7 @@ const ranges: Case[] = [
 
 const requested: Case[] = [
   { name: "by CNI_ARGS", config: of(four), args: "IP=10.77.0.42" },
+  { name: "by CNI_ARGS, with a length", config: of(four), args: "IP=10.77.0.42/24" },
   { name: "by args.cni.ips", config: of(four, { args: { cni: { ips: ["10.77.0.41"] } } }) },
   { name: "by the ips capability", config: of(four, { runtimeConfig: { ips: ["10.77.0.40"] } }) },
   {
