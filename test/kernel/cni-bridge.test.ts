@@ -2,6 +2,7 @@
 import { expect, test } from "bun:test";
 import { rmSync } from "node:fs";
 import type { JsonObject } from "../../src/cni/fields.ts";
+import { Transaction } from "../../src/linux/nftables/index.ts";
 import type { Rtnl } from "../../src/linux/route/rtnl.ts";
 import { addressOf, CniHost, ownPlugins } from "./cni-fixture.ts";
 
@@ -91,6 +92,21 @@ test("ipMasq hides containers from the outside and from nobody else", async () =
   await host.succeed("DEL", green, config);
   expect(await blue.ask("192.0.2.2", 8080)).toStartWith("outside 192.0.2.1 ");
   expect(await blue.ask("2001:db8::2", 8080)).toStartWith("outside 2001:db8::1 ");
+});
+
+test("CHECK finds masquerading whose rules somebody took away, and the next ADD makes them anew", async () => {
+  using host = new CniHost();
+  const blue = host.container();
+  const config = host.config({ ipMasq: true });
+  const { json } = await host.succeed("ADD", blue, config);
+  const check = async () => (await host.call("CHECK", blue, { ...config, prevResult: json })).json.msg;
+  for (const chain of ["postrouting", "masquerade-10.77.0.0/24"]) {
+    expect(await check()).toBeUndefined();
+    const table = { family: "inet", name: "weft-cni" } as const;
+    host.node.kernel.nft.apply(new Transaction(table).flush({ kind: "chain", name: chain }));
+    expect(await check()).toBe("traffic from 10.77.0.2 is not masqueraded");
+    if (chain === "postrouting") await host.succeed("ADD", host.container(), config);
+  }
 });
 
 test("without ipMasq the outside sees the container", async () => {

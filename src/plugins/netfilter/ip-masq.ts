@@ -135,9 +135,10 @@ export async function checkIpMasq(
     await checkIptablesMasquerade(request, addresses);
     return;
   }
-  for (const { ip } of addresses) {
-    if (isMasqueraded(attachmentOf(request), ip)) continue;
-    throw new CniError(cniErrorCode.internal, `traffic from ${ip} is not masqueraded`, {
+  const { hasMasqueradeRules } = await import("./masquerade-table.ts");
+  for (const address of addresses) {
+    if (isMasqueraded(attachmentOf(request), address.ip) && hasMasqueradeRules(address)) continue;
+    throw new CniError(cniErrorCode.internal, `traffic from ${address.ip} is not masqueraded`, {
       remedy: "Delete the container's sandbox and make it anew",
     });
   }

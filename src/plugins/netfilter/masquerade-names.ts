@@ -14,6 +14,9 @@ import type { Prefix } from "../../lib/prefix.ts";
 /** All that Weft's plugins have in nftables: table `inet weft-cni`. */
 export const tableName = "weft-cni";
 
+/** The base chain, and how many rules it has: one for each family. */
+export const postroutingChain = { name: "postrouting", rules: 2 } as const;
+
 /** The map of a family. */
 export function masqueradeMap(family: 4 | 6): string {
   return `masquerade${family}`;

@@ -4,7 +4,7 @@ import { ip, ip6, ipOf, is, masquerade, returnVerdict, rule, vmap } from "../../
 import { type Chain, type Element, Nftables, type NftMap, Transaction } from "../../linux/nftables/index.ts";
 import { commentOf, isOfNetwork } from "../shared/attachment.ts";
 import { closingLate } from "../shared/closing.ts";
-import { masqueradeChain, masqueradeMap } from "./masquerade-names.ts";
+import { masqueradeChain, masqueradeMap, postroutingChain, rulesOfChain } from "./masquerade-names.ts";
 import { sweep, table } from "./nft-table.ts";
 
 /*
@@ -15,7 +15,7 @@ const srcnat = 100;
 
 const postrouting: Chain = {
   kind: "chain",
-  name: "postrouting",
+  name: postroutingChain.name,
   type: "nat",
   hook: "postrouting",
   priority: srcnat,
@@ -48,6 +48,16 @@ function addNetwork(transaction: Transaction, network: Prefix): void {
     .add(rule(table.family, chain, is(daddr, String(network)), returnVerdict))
     .add(rule(table.family, chain, is(daddr, multicast), returnVerdict))
     .add(rule(table.family, chain, masquerade()));
+}
+
+/** True where no rule is missing that an address (with its network's length) needs besides its element. */
+export function hasMasqueradeRules(address: Prefix): boolean {
+  using nft = new Nftables();
+  const { rules } = nft.dump(table, { elements: () => false });
+  const has = (chain: string, count: number) => rules.filter((each) => each.chain === chain).length >= count;
+  return (
+    has(postroutingChain.name, postroutingChain.rules) && has(masqueradeChain(address.masked()), rulesOfChain)
+  );
 }
 
 /** Removes the elements that a condition is true for, and what nothing needs any more; see {@link sweep}. */

@@ -4,7 +4,13 @@ import type { Prefix } from "../../lib/prefix.ts";
 import { type LeanElement, type LeanKey, LeanNft } from "../../linux/lean/nft.ts";
 import { type Attachment, commentOf } from "../shared/attachment.ts";
 import { isAnyUnused, removeOwn, setElements, withStructure } from "./elements.ts";
-import { masqueradeChain, masqueradeMap, rulesOfChain, tableName } from "./masquerade-names.ts";
+import {
+  masqueradeChain,
+  masqueradeMap,
+  postroutingChain,
+  rulesOfChain,
+  tableName,
+} from "./masquerade-names.ts";
 
 function keyOf(ip: Ip): LeanKey {
   return { set: masqueradeMap(ip.family), key: ip.bytes };
@@ -25,10 +31,15 @@ export async function addMasquerade(attachment: Attachment, addresses: readonly 
     elements.push({ ...keyOf(address.ip), data: masqueradeChain(network), comment });
   }
   await withStructure(
-    !anyOf(networks, (network) => nft.chainUse(masqueradeChain(network)) === undefined),
+    isInForce(nft) && !anyOf(networks, (network) => nft.chainUse(masqueradeChain(network)) === undefined),
     () => makeStructure(networks),
     () => setElements(nft, elements),
   );
+}
+
+/** False where somebody has emptied the base chain: then no element does anything. */
+function isInForce(nft: LeanNft): boolean {
+  return (nft.chainUse(postroutingChain.name) ?? 0) >= postroutingChain.rules;
 }
 
 async function makeStructure(networks: readonly Prefix[]): Promise<void> {
@@ -74,7 +85,7 @@ async function sweepOwn(open: Disposable[], attachment: Attachment): Promise<voi
   await sweepMasquerade(open, (element) => element.comment === comment);
 }
 
-/** True where the address of the attachment is masqueraded. */
+/** True where the address of the attachment is masqueraded, if the rules around the elements are as they were made. */
 export function isMasqueraded(attachment: Attachment, ip: Ip): boolean {
   using nft = new LeanNft(tableName);
   return nft.find(keyOf(ip))?.comment === commentOf(attachment);
