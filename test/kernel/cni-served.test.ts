@@ -3,6 +3,7 @@ import { serveAll } from "./cni-fixture.ts";
 
 serveAll();
 await import("./cni-bridge.test.ts");
+await import("./cni-del.test.ts");
 await import("./cni-portmap.test.ts");
 await import("./cni-ptp.test.ts");
 await import("./cni-tuning.test.ts");
