@@ -1,8 +1,9 @@
 import type { PluginRequest } from "../../cni/plugin.ts";
 import type { Prefix } from "../../lib/prefix.ts";
-import { type LeanElement, type LeanKey, LeanNft } from "../../linux/lean/nft.ts";
+import type { LeanElement, LeanKey, LeanNft } from "../../linux/lean/nft.ts";
 import { isAnyUnused, removeOwn, withStructure } from "../netfilter/elements.ts";
 import { tableName } from "../netfilter/masquerade-names.ts";
+import { noNftables, openNft } from "../netfilter/open-nft.ts";
 import { untilUndisturbed } from "../netfilter/optimistic.ts";
 import { attachmentOf, commentOf } from "../shared/attachment.ts";
 import { type HostPort, type PortmapConfig, udp } from "./config.ts";
@@ -37,7 +38,8 @@ export async function addMappings(
   const comment = commentOf(attachmentOf(request));
   const elements = elementsFor(config, addresses, comment);
   if (elements.length === 0) return;
-  using nft = new LeanNft(tableName);
+  using nft = openNft();
+  if (nft === undefined) throw noNftables();
   const chains = new Set(elements.flatMap(({ data }) => (typeof data === "string" ? [data] : [])));
   const isComplete = chains.size > 0 && [...chains].every((chain) => nft.chainUse(chain) !== undefined);
   await withStructure(
@@ -124,7 +126,8 @@ export function missingMapping(
   addresses: readonly Prefix[],
 ): string | undefined {
   const comment = commentOf(attachmentOf(request));
-  using nft = new LeanNft(tableName);
+  using nft = openNft();
+  if (nft === undefined) throw noNftables();
   const elements = elementsFor(config, addresses, comment);
   const missing = elements.find((element) => nft.find(element)?.comment !== comment);
   if (missing === undefined) {
