@@ -1,21 +1,12 @@
 import { afterAll, expect, test } from "bun:test";
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  writeFileSync,
-} from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { CniError } from "./errors.ts";
 import { execPlugin } from "./exec.ts";
 import { loadNetworkList, parseNetworkList } from "./list.ts";
 import type { Plugin, PluginRequest } from "./plugin.ts";
 import { emptyResult, parseResult } from "./result.ts";
-import type { CniRuntime } from "./runtime.ts";
-import { answer, blue, errorOf, fail, Ground, list, removeGrounds, result } from "./testing.ts";
+import { answer, blue, errorOf, fail, Ground, list, removeGrounds, result, until } from "./testing.ts";
 
 afterAll(removeGrounds);
 
@@ -150,66 +141,6 @@ test("an entry whose file has the same name by chance is another's", async () =>
   expect(ground.cached()).toEqual(["net-b-c-eth0"]);
 });
 
-test("when the runtime is told to stop, what runs is killed and what was added is taken back", async () => {
-  const ground = new Ground({
-    a: answer("10.0.0.1/8"),
-    b: `[ "$CNI_COMMAND" = ADD ] || exit 0; touch ${"$"}0.began; sleep 1000`,
-  });
-  const stop = new AbortController();
-  const runtime = ground.runtime({ signal: stop.signal });
-  const adding = errorOf(runtime.add(list([{ type: "a" }, { type: "b" }]), blue));
-  await until(() => existsSync(join(ground.dir, "b.began")));
-  stop.abort();
-  expect(await adding).toMatchObject({
-    cniCode: 11,
-    message: expect.stringContaining("was killed: nobody waits"),
-  });
-  expect(ground.calls()).toEqual(["ADD a", "ADD b", "DEL b", "DEL a"]);
-  expect(await errorOf(runtime.add(single, blue))).toMatchObject({ cniCode: 11 });
-  expect(ground.calls()).toHaveLength(5);
-});
-
-test("when the runtime is told to stop, no more plugins are called", async () => {
-  const stopsAt = (command: string) => `[ "$CNI_COMMAND" = ${command} ] && { touch $0.began; sleep 1000; }`;
-  const network = list([{ type: "a" }, { type: "b" }]);
-  const operations: [string, (runtime: CniRuntime) => Promise<unknown>, string[]][] = [
-    ["DEL", (runtime) => runtime.gc(network, []), ["DEL b"]],
-    ["GC", (runtime) => runtime.gc(network, [{ containerId: "x", ifname: "eth0" }, blue]), ["GC a"]],
-    ["CHECK", (runtime) => runtime.check(network, blue), ["CHECK a"]],
-    ["STATUS", (runtime) => runtime.status(network), ["STATUS a"]],
-  ];
-  for (const [command, operate, expected] of operations) {
-    const slow = `${stopsAt(command)}; ${answer("10.0.0.1/8")}`;
-    const ground = new Ground({ a: slow, b: slow });
-    for (const containerId of ["blue", "x"]) await ground.runtime().add(network, { ...blue, containerId });
-    const before = ground.calls().length;
-    const stop = new AbortController();
-    const runtime = ground.runtime({ signal: stop.signal });
-    const operating = errorOf(operate(runtime));
-    await until(() => readdirSync(ground.dir).some((name) => name.endsWith(".began")));
-    stop.abort();
-    expect(await operating).toMatchObject({
-      cniCode: 11,
-      message: expect.stringContaining("was killed: nobody waits"),
-    });
-    for (const again of operations) expect(await errorOf(again[1](runtime))).toMatchObject({ cniCode: 11 });
-    expect(ground.calls().slice(before)).toEqual(expected);
-  }
-});
-
-test("a plugin of this process that heeds no stop is the last that is called", async () => {
-  const stop = new AbortController();
-  const own: Plugin = { name: "own", add: emptyResult, del: () => stop.abort(), check: () => {} };
-  const ground = new Ground({ a: answer("10.0.0.1/8") });
-  const runtime = ground.runtime({
-    signal: stop.signal,
-    builtin: async (type) => (type === "own" ? own : undefined),
-  });
-  const error = await errorOf(runtime.del(list([{ type: "a" }, { type: "own" }]), blue));
-  expect(error).toMatchObject({ cniCode: 11, message: "DEL was broken off: the runtime was told to stop" });
-  expect(ground.calls()).toEqual([]);
-});
-
 test("GC goes on after failures and has the code of the first", async () => {
   const ground = new Ground({
     a: `[ "$CNI_COMMAND" = DEL ] && [ "$CNI_CONTAINERID" = blue ] && { ${fail(11, "busy")}; }; ${answer("10.0.0.1/8")}`,
@@ -235,11 +166,6 @@ const noted = (file: string) => {
   const note = (what: string) => `echo "$CNI_COMMAND $CNI_CONTAINERID ${what}" >> ${file}`;
   return `${note("start")}; sleep 0.15; ${note("end")}; ${answer("10.0.0.1/8")}`;
 };
-
-async function until(isSo: () => boolean): Promise<void> {
-  for (const deadline = Date.now() + 5000; Date.now() < deadline; await Bun.sleep(5)) if (isSo()) return;
-  throw new Error("it did not become so");
-}
 
 test("two runtimes with one cache folder: one container's operations never overlap, others' do", async () => {
   const notes = join(new Ground({}).dir, "notes");

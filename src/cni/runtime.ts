@@ -62,7 +62,7 @@ export class CniRuntime {
     const warn = (message: string) => this.#warn(message);
     this.#caller = new PluginCaller({ path, timeout, builtin, signal, warn });
     this.#cache = new ResultCache(cacheDir);
-    this.#turns = new RuntimeTurns(cacheDir, timeout);
+    this.#turns = new RuntimeTurns(cacheDir, timeout, signal);
   }
 
   /**

@@ -98,3 +98,9 @@ export async function errorOf(promise: Promise<unknown>): Promise<CniError> {
   }
   throw new Error("it succeeded");
 }
+
+/** Resolves when it is so. */
+export async function until(isSo: () => boolean): Promise<void> {
+  for (const deadline = Date.now() + 5000; Date.now() < deadline; await Bun.sleep(5)) if (isSo()) return;
+  throw new Error("it did not become so");
+}

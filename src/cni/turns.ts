@@ -14,13 +14,15 @@ import { CniError, cniErrorCode } from "./errors.ts";
 export class RuntimeTurns {
   readonly #dir: string;
   readonly #timeout: number;
+  readonly #signal: AbortSignal | undefined;
   readonly #queues = new Map<string, Promise<unknown>>();
   readonly #unfinished = new Map<string, Promise<void>>();
 
-  /** `timeout`: milliseconds to wait for others, then it is an error of code 11. */
-  constructor(dir: string, timeout: number) {
+  /** `timeout`: milliseconds to wait for others, then it is an error of code 11; as it is where `signal` is aborted. */
+  constructor(dir: string, timeout: number, signal?: AbortSignal) {
     this.#dir = dir;
     this.#timeout = timeout;
+    this.#signal = signal;
   }
 
   /** Runs `action` when nobody else works on the container and nobody collects the network's garbage. */
@@ -73,7 +75,7 @@ export class RuntimeTurns {
     if (unfinished !== undefined && !(await settles(unfinished, this.#timeout))) throw busy(containerId);
     const fd = this.#open();
     try {
-      if (fd !== undefined) await take(lockOf(fd, containerId, AbortSignal.timeout(this.#timeout)));
+      if (fd !== undefined) await take(lockOf(fd, containerId, this.#timeout, this.#signal));
       return await action();
     } finally {
       const rest = this.#unfinished.get(containerId);
@@ -104,11 +106,21 @@ interface Lock {
   release(name: string): void;
 }
 
-function lockOf(fd: number, containerId: string, signal: AbortSignal): Lock {
+function lockOf(fd: number, containerId: string, timeout: number, stop: AbortSignal | undefined): Lock {
+  const patience = AbortSignal.timeout(timeout);
+  const signal = stop === undefined ? patience : AbortSignal.any([patience, stop]);
   const take = async (name: string, mode: LockMode) => {
-    if (!(await lockName(fd, name, mode, signal))) throw busy(containerId, name);
+    if (await lockName(fd, name, mode, signal)) return;
+    throw stop?.aborted === true ? toldToStop() : busy(containerId, name);
   };
   return Object.assign(take, { release: (name: string) => unlockName(fd, name) });
+}
+
+function toldToStop(): CniError {
+  return new CniError(
+    cniErrorCode.tryAgainLater,
+    "broken off while another operation went on: the runtime was told to stop",
+  );
 }
 
 function busy(containerId: string, lock = `container/${containerId}`): CniError {
