@@ -121,15 +121,18 @@ function findOnHost(host: Rtnl, { ifname, record, selector }: Lent): Link | unde
 /** Moves a device to the host; returns it as it is there. */
 function moveOut(host: Rtnl, container: Rtnl, device: Link, name: string): Link {
   container.links.set(device.index, { up: false });
-  const before = new Set(host.links.list().map(({ index }) => index));
+  const free = host.links.find(name) === undefined ? name : unusedName(host);
   try {
-    leave(container, device, host.links.find(name) === undefined ? name : unusedName(host));
+    leave(container, device, free);
   } catch (error) {
     // So that it can be tried again.
     container.links.set(device.index, { name: device.name, up: device.up });
     throw error;
   }
-  const arrived = host.links.list().find(({ index, mac }) => !before.has(index) && mac === device.mac);
+  const isIt = ({ mac, alias }: Link) => mac === device.mac && alias === device.alias;
+  const found = host.links.find(free);
+  // udev may have called it something else already.
+  const arrived = found !== undefined && isIt(found) ? found : host.links.list().find(isIt);
   if (arrived !== undefined) return arrived;
   throw new CniError(
     cniErrorCode.internal,
