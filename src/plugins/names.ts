@@ -29,6 +29,12 @@ export const runDir = "/run/weft";
  */
 export const doomedGroup = 0x77656674;
 
+/**
+ * The group of a host's end from its making until its alias says whose it is, which the kernel does not take with the
+ * request that makes a link. One that stays in it is of an ADD that was killed in between: GC removes it.
+ */
+export const unfinishedGroup = 0x77656675;
+
 /** The name of one of Weft's own plugins. */
 export type PluginName = (typeof pluginNames)[number];
 

@@ -2,6 +2,7 @@
 import { expect, test } from "bun:test";
 import { join as path } from "node:path";
 import type { JsonObject } from "../../src/cni/fields.ts";
+import { unfinishedGroup } from "../../src/plugins/names.ts";
 import { vethName } from "../../src/plugins/shared/veth.ts";
 import { CniHost, ownPlugins } from "./cni-fixture.ts";
 
@@ -66,6 +67,23 @@ for (const type of types) {
     links.add({ kind: "veth", name, alias: "somebody's", peer: { name: "peer" } });
     await host.succeed("DEL", undefined, configOf(host, type), { containerId: "blue" });
     expect(links.find(name)).toBeDefined();
+  });
+
+  test(`${type}: GC finds the pair of an ADD that was killed before it said whose it is`, async () => {
+    using host = new CniHost();
+    const blue = host.container();
+    const config = configOf(host, type, { cniVersion: "1.1.0" });
+    await host.succeed("ADD", blue, config);
+    const { links } = host.node.kernel.rtnl;
+    expect(links.list({ kind: "veth" }).map(({ group }) => group ?? 0)).toEqual([0, 0]);
+    const pair = { kind: "veth", group: unfinishedGroup };
+    links.add({ ...pair, name: "veth0000abcd", peer: { name: "killed" } });
+    links.add({ ...pair, name: "veth0000abce", alias: "somebody's", peer: { name: "foreign" } });
+    const valid = [{ containerID: blue.name, ifname: "eth0" }];
+    await host.succeed("GC", undefined, { ...config, "cni.dev/valid-attachments": valid });
+    expect(links.find("veth0000abcd")).toBeUndefined();
+    expect(links.find("veth0000abce")).toBeDefined();
+    expect(blue.kernel.rtnl.links.find("eth0")).toBeDefined();
   });
 
   test(`${type}: a plugin that gives no addresses is refused as ipam, instead of asking itself without end`, async () => {

@@ -76,7 +76,7 @@ test("links are the same by either way", () => {
   rtnl.links.add({ kind: "bridge", name: "br0", up: true, mtu: 1400 });
   const master = rtnl.links.get("br0").index;
   const peer = { name: "eth0", netnsFd: b.fd, mac: "02:00:00:00:00:07" };
-  a.lean.addVeth({ name: "veth0", master, mtu: 1300, peer });
+  a.lean.addVeth({ name: "veth0", master, mtu: 1300, group: 7, peer });
   b.lean.setUp("eth0", true);
   rtnl.links.set("br0", { promiscuous: true });
   for (const { name } of rtnl.links.list()) {
@@ -120,11 +120,13 @@ test("links are the same by either way", () => {
   });
   expect(a.lean.find("nowhere")).toBeUndefined();
   expect(errnoOf(() => a.lean.get("nowhere"))).toBe("ENODEV");
-  expect(errnoOf(() => a.lean.addVeth({ name: "veth0", master: undefined, mtu: undefined, peer }))).toBe(
-    "EEXIST",
-  );
   expect(
-    errnoOf(() => a.lean.addVeth({ name: "v", master: 9999, mtu: undefined, peer: { ...peer, name: "x" } })),
+    errnoOf(() => a.lean.addVeth({ name: "veth0", master: undefined, mtu: undefined, group: 0, peer })),
+  ).toBe("EEXIST");
+  expect(
+    errnoOf(() =>
+      a.lean.addVeth({ name: "v", master: 9999, mtu: undefined, group: 0, peer: { ...peer, name: "x" } }),
+    ),
   ).toBe("EINVAL");
   const changed = {
     mac: "02:00:00:00:00:08",

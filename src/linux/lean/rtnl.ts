@@ -77,6 +77,8 @@ export interface LeanVeth {
   name: string;
   master: number | undefined;
   mtu: number | undefined;
+  /** Of this end. */
+  group: number;
   peer: { name: string; netnsFd: number; mac: string | undefined };
 }
 
@@ -151,13 +153,14 @@ export class LeanRtnl {
   }
 
   /** Makes a pair: this end up, the other end down. Throws EEXIST where either name is taken. */
-  addVeth({ name, master, mtu, peer }: LeanVeth): void {
+  addVeth({ name, master, mtu, group, peer }: LeanVeth): void {
     const socket = this.#socket;
     const seq = socket.begin(RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
     this.#ifinfomsg(0, IFF_UP, IFF_UP);
     socket.attributeText(IFLA_IFNAME, name);
     if (mtu !== undefined) socket.attributeU32(IFLA_MTU, mtu);
     if (master !== undefined) socket.attributeU32(IFLA_MASTER, master);
+    socket.attributeU32(IFLA_GROUP, group);
     const info = socket.nest(IFLA_LINKINFO);
     socket.attributeText(IFLA_INFO_KIND, "veth");
     const data = socket.nest(IFLA_INFO_DATA);
@@ -270,10 +273,11 @@ export class LeanRtnl {
     await this.#socket.exchangeLater(seq, "delete link", String(index));
   }
 
-  /** Says on a link whose it is. */
+  /** Says on a link whose it is, and puts it into the default group. */
   setAlias(index: number, alias: string): void {
     const seq = this.#socket.begin(RTM_NEWLINK, NLM_F_ACK);
     this.#ifinfomsg(index, 0, 0);
+    this.#socket.attributeU32(IFLA_GROUP, 0);
     this.#socket.attribute(IFLA_IFALIAS, new TextEncoder().encode(alias));
     this.#execute(seq, "set alias of link", String(index));
   }

@@ -1,9 +1,14 @@
 import type { GcRequest } from "../../cni/plugin.ts";
+import type { Link } from "../../linux/route/link.ts";
 import { Rtnl } from "../../linux/route/rtnl.ts";
 import { findInvalid } from "../ipam/host-local.ts";
+import { unfinishedGroup } from "../names.ts";
 import { aliasOf, isAlias, isAliasOfNetwork } from "./attachment.ts";
 import { deleteLink } from "./deletion.ts";
 import { tryOpenNetns } from "./netns.ts";
+
+/** How long an ADD may be between making a pair and saying whose it is, which is a few system calls. Milliseconds. */
+const patience = 1_000;
 
 /**
  * Deletes the host's links of a kind that belong to attachments of the network that are not valid. A link that does not
@@ -16,7 +21,19 @@ export async function collectLinks(request: GcRequest, kind: string): Promise<vo
   const stale = rtnl.links
     .list({ kind })
     .filter(({ alias = "" }) => isAliasOfNetwork(alias, network) && !keep.has(alias));
-  await Promise.all(stale.map(({ index }) => deleteLink(request, { index })));
+  const unfinished = await findUnfinished(rtnl, kind);
+  await Promise.all([...stale, ...unfinished].map(({ index }) => deleteLink(request, { index })));
+}
+
+/** What ADDs left that were killed before they could say whose a link is: that of no network, so of any. */
+async function findUnfinished(rtnl: Rtnl, kind: string): Promise<Link[]> {
+  const list = () =>
+    rtnl.links.list({ kind }).filter(({ group, alias }) => group === unfinishedGroup && alias === undefined);
+  const seen = new Set(list().map(({ index }) => index));
+  if (seen.size === 0) return [];
+  // An ADD may be under way, another network's even.
+  await new Promise((resolve) => setTimeout(resolve, patience));
+  return list().filter(({ index }) => seen.has(index));
 }
 
 /**

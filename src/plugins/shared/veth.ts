@@ -4,6 +4,7 @@ import type { PluginRequest } from "../../cni/plugin.ts";
 import { quote } from "../../lib/errors.ts";
 import { isExists } from "../../linux/errors.ts";
 import { type LeanLink, LeanRtnl } from "../../linux/lean/rtnl.ts";
+import { unfinishedGroup } from "../names.ts";
 import { aliasOf, attachmentOf, isAlias } from "./attachment.ts";
 import { deleteLink } from "./deletion.ts";
 import { refuseRouterAdvertisements } from "./interface.ts";
@@ -75,7 +76,13 @@ function addPair({ invocation }: PluginRequest, host: LeanRtnl, input: VethInput
   for (let i = 1; ; i++) {
     const name = vethName(vethPurpose(invocation), i);
     try {
-      host.addVeth({ name, master, mtu, peer: { name: ifname, netnsFd: netns.fd, mac } });
+      host.addVeth({
+        name,
+        master,
+        mtu,
+        group: unfinishedGroup,
+        peer: { name: ifname, netnsFd: netns.fd, mac },
+      });
       return name;
     } catch (error) {
       if (!isExists(error)) throw error;
