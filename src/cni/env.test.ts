@@ -40,6 +40,8 @@ const errors: [string, Record<string, string | undefined>, string][] = [
   ["a slash in the interface name", { CNI_IFNAME: "e/0" }, 'CNI_IFNAME: "e/0" is not an interface name'],
   ["a colon in the interface name", { CNI_IFNAME: "e:0" }, "CNI_IFNAME"],
   ["a blank in the interface name", { CNI_IFNAME: "e 0" }, "CNI_IFNAME"],
+  ["an interface name that the kernel would complete", { CNI_IFNAME: "eth%d" }, "CNI_IFNAME"],
+  ["a slash behind letters of 2 bytes", { CNI_IFNAME: "é/0" }, "CNI_IFNAME"],
   ["an interface name of dots", { CNI_IFNAME: ".." }, "CNI_IFNAME"],
   ["16 letters", { CNI_IFNAME: "abcdefghijklmnop" }, "CNI_IFNAME"],
   ["8 letters of 2 bytes each", { CNI_IFNAME: "éééééééé" }, "CNI_IFNAME"],

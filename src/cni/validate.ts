@@ -47,9 +47,9 @@ export function requireContainerId(id: string): string {
   return id;
 }
 
-const interfaceNameRemedy = `Use at most ${longestInterfaceName} bytes without "/", ":" and white space, and not "." or ".."`;
+const interfaceNameRemedy = `Use at most ${longestInterfaceName} bytes without "/", ":", "%" and white space, and not "." or ".."`;
 
-/** Checks CNI_IFNAME as the kernel's dev_valid_name does. Throws a CniError of code 4. */
+/** Checks CNI_IFNAME as {@link isInterfaceName}. Throws a CniError of code 4. */
 export function requireInterfaceName(name: string): string {
   if (name === "") throw environmentError("CNI_IFNAME", name, "is missing");
   if (isInterfaceName(name)) return name;
@@ -62,20 +62,23 @@ export function requireConfiguredInterface(name: string, field: string): string 
   throw new InvalidInput(field, name, "is not an interface name", { remedy: interfaceNameRemedy });
 }
 
-/** True for what the kernel takes as an interface's name. */
+/**
+ * True for what can be an interface's name: what the kernel's dev_valid_name takes, save for "%", which is no part of a name
+ * but asks the kernel to choose one (dev_alloc_name: "eth%d" becomes eth0).
+ */
 export function isInterfaceName(name: string): boolean {
   if (name === "" || name === "." || name === ".." || name.length > longestInterfaceName) return false;
   for (let i = 0; i < name.length; i++) {
     const code = name.charCodeAt(i);
-    // Not "/", ":", white space, control characters. Beyond ASCII the kernel counts bytes.
-    if (code === 47 || code === 58 || code <= 32 || code === 127) return false;
+    // Not "/", ":", "%", white space, control characters. Beyond ASCII the kernel counts bytes.
+    if (code === 47 || code === 58 || code === 37 || code <= 32 || code === 127) return false;
     if (code > 127) return isForeignName(name);
   }
   return true;
 }
 
 function isForeignName(name: string): boolean {
-  return Buffer.byteLength(name) <= longestInterfaceName && !/[\s\p{Cc}]/u.test(name);
+  return Buffer.byteLength(name) <= longestInterfaceName && !/[/:%\s\p{Cc}]/u.test(name);
 }
 
 /** Checks a network's name, the same grammar as container ids. Throws a CniError of code 7, where it is missing with `remedy`. */

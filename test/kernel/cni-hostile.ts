@@ -101,7 +101,7 @@ function environments(good: JsonObject): Hostile[] {
       const env = { CNI_CONTAINERID: word };
       calls.push(call(`container ${JSON.stringify(word)}`, "CNI_CONTAINERID", 4, good, { command, env }));
     }
-    for (const word of [...words, "x".repeat(16), "a:b", "\u00e4".repeat(8)]) {
+    for (const word of [...words, "x".repeat(16), "a:b", "eth%d", "\u00e4/0", "\u00e4".repeat(8)]) {
       const env = { CNI_IFNAME: word };
       calls.push(call(`interface ${JSON.stringify(word)}`, "CNI_IFNAME", 4, good, { command, env }));
     }
@@ -213,7 +213,7 @@ function types(good: JsonObject): Hostile[] {
   return calls;
 }
 
-const badNames = ["../x", "a/b", "a\nb", "..", "\u001b[2J", "x".repeat(16), 5, [], "a\0b"];
+const badNames = ["../x", "a/b", "a\nb", "a%d", "..", "\u001b[2J", "x".repeat(16), 5, [], "a\0b"];
 
 /** Keys of one plugin with values that would lead it elsewhere. */
 const ownKeys: Readonly<Partial<Record<PluginName, Readonly<Record<string, readonly unknown[]>>>>> = {
