@@ -491,11 +491,27 @@ test("CHECK finds what differs from the result", async () => {
   expect((await check()).status).toBe(0);
   const missing = await host.call("CHECK", blue, config);
   expect(missing.json).toMatchObject({ code: 7, msg: "Required prevResult missing" });
+  const { addresses, links } = host.node.kernel.rtnl;
+  const port = (prevResult.interfaces as { name: string }[])[1]?.name ?? "";
+  for (const name of ["br0", port]) {
+    links.set(name, { up: false });
+    expect((await check()).json.msg).toBe(
+      `${name === port ? "Interface" : "Bridge interface"} ${name} is down`,
+    );
+    links.set(name, { up: true });
+  }
+  addresses.delete({ link: "br0", address: "10.77.0.1/24" });
+  // That of IPv6 the kernel took away when the bridge went down.
+  for (const address of ["10.77.0.1/24", "fd77::1/64"]) {
+    const problem = `Gateway ${address} of the container is not on interface br0`;
+    expect((await check()).json.msg).toBe(problem);
+    addresses.add({ link: "br0", address });
+  }
+  expect((await check()).status).toBe(0);
   blue.kernel.rtnl.routes.delete({ dst: "0.0.0.0/0" });
   expect((await check()).json.msg).toContain("Expected Route 0.0.0.0/0 via 10.77.0.1 not found");
   blue.kernel.rtnl.addresses.delete({ link: "eth0", address: "10.77.0.2/24" });
   expect((await check()).json.msg).toContain("Failed to match addr 10.77.0.2/24 on interface eth0");
-  const port = (prevResult.interfaces as { name: string }[])[1]?.name ?? "";
   host.node.kernel.rtnl.links.set(port, { bridgePort: { isolated: true } });
   expect((await check()).json.msg).toBe(`Interface ${port} port isolation is not false`);
   host.node.kernel.rtnl.links.set(port, { master: null });

@@ -1,5 +1,6 @@
 import type { PluginRequest } from "../../cni/plugin.ts";
 import type { Result } from "../../cni/result.ts";
+import { Prefix } from "../../lib/prefix.ts";
 import type { Link } from "../../linux/route/link.ts";
 import { Rtnl } from "../../linux/route/rtnl.ts";
 import { checkIpMasq } from "../netfilter/ip-masq.ts";
@@ -7,7 +8,7 @@ import { attachmentOf } from "../shared/attachment.ts";
 import { describedInterface, mismatch, requireLink, requirePrevResult } from "../shared/check-link.ts";
 import { checkInterface } from "../shared/interface-check.ts";
 import { openNetns } from "../shared/netns.ts";
-import { type BridgeConfig, usesVlans } from "./config.ts";
+import { type BridgeConfig, usesVlans, vlanInterfaceName } from "./config.ts";
 import { hasMacSpoofCheck } from "./mac-spoof.ts";
 import { vlansOf } from "./vlans.ts";
 
@@ -21,6 +22,7 @@ export async function checkBridge(request: PluginRequest, config: BridgeConfig):
   const containerLink = requireLink(container, describedInterface(request, prevResult), "veth");
   const port = checkPort(host, prevResult, bridgeLink, containerLink, config);
   checkInterface(container, containerLink, prevResult, config.disableContainerInterface);
+  if (config.isGateway) checkGateways(host, prevResult, containerLink, config);
   if (config.macSpoofCheck && !hasMacSpoofCheck(attachmentOf(request), port.name, containerLink.mac ?? "")) {
     throw mismatch(`Interface ${port.name} lets frames with other hardware addresses pass`);
   }
@@ -29,12 +31,30 @@ export async function checkBridge(request: PluginRequest, config: BridgeConfig):
   await checkIpMasq(request, config.ipMasqBackend, addresses);
 }
 
+/** The container's gateways have to be on the host still: with forceAddress another network may have taken their place. */
+function checkGateways(host: Rtnl, result: Result, inside: Link, config: BridgeConfig): void {
+  const name = config.vlan === 0 ? config.bridge : vlanInterfaceName(config.bridge, config.vlan);
+  const present =
+    host.links.find(name) === undefined
+      ? []
+      : host.addresses.list({ link: name }).map(({ address }) => address);
+  for (const { address, gateway, interface: index } of result.ips) {
+    const described = index === undefined ? undefined : result.interfaces[index];
+    if (gateway === undefined || (described !== undefined && described.name !== inside.name)) continue;
+    const wanted = new Prefix(gateway, address.length);
+    if (!present.some((other) => other.equals(wanted))) {
+      throw mismatch(`Gateway ${wanted} of the container is not on interface ${name}`);
+    }
+  }
+}
+
 function checkBridgeLink(host: Rtnl, result: Result, config: BridgeConfig): Link {
   const described = result.interfaces.find(
     ({ name, sandbox }) => name === config.bridge && sandbox === undefined,
   );
   if (described === undefined) throw mismatch(`prevResult does not name bridge "${config.bridge}"`);
   const link = requireLink(host, described, "bridge");
+  if (!link.up) throw mismatch(`Bridge interface ${link.name} is down`);
   if (link.promiscuous !== config.promiscMode) {
     throw mismatch(
       `Bridge interface ${link.name} configured Promisc Mode ${config.promiscMode} doesn't match current state: ${link.promiscuous}`,
@@ -51,6 +71,7 @@ function checkPort(host: Rtnl, result: Result, bridgeLink: Link, inside: Link, c
     const link = host.links.find(described.name);
     if (link?.kind !== "veth" || link.parent !== inside.index || inside.parent !== link.index) continue;
     requireLink(host, described, "veth");
+    if (!link.up) throw mismatch(`Interface ${link.name} is down`);
     if (link.master !== bridgeLink.index) {
       throw mismatch(`Interface ${link.name} is not a port of bridge ${bridgeLink.name}`);
     }
