@@ -121,6 +121,12 @@ test("STATUS says where no container could get an address, also before the first
   expect([json.code, json.msg]).toEqual([7, `ipam.resolvConf: "${resolvConf}" cannot be read (ENOENT)`]);
   writeFileSync(resolvConf, "nameserver 192.0.2.53");
   await host.succeed("STATUS", undefined, config({ resolvConf }));
+  for (const dataDir of [resolvConf, join(resolvConf, "deep/down")]) {
+    const { json } = await host.call("STATUS", undefined, config({ dataDir }));
+    expect([json.code, json.msg]).toEqual([50, `cannot make the folder ${dataDir}/net (ENOTDIR)`]);
+  }
+  await host.succeed("STATUS", undefined, config({ dataDir: join(host.dir, "deep/down") }));
+  expect(existsSync(join(host.dir, "deep"))).toBe(false);
   expect(existsSync(host.dataDir)).toBe(false);
 });
 

@@ -104,13 +104,38 @@ export const hostLocal: Plugin = {
           throw exhausted(set, cniErrorCode.pluginNotAvailable, store);
       }
     };
-    if (!store.exists()) return requireFree(() => false);
+    if (!store.exists()) {
+      await requireRoomFor(store.dir);
+      return requireFree(() => false);
+    }
     await inTransaction(request, store, () => {
       const dead = staleOwners(store).flatMap((owner) => store.find(owner));
       requireFree((ip) => store.has(ip) && !anyOf(dead, (other) => other.equals(ip)));
     });
   },
 };
+
+/** Throws a {@link CniError} of code 50 where a folder could not be made: a file is in the way, or nothing can be written there. */
+async function requireRoomFor(dir: string): Promise<void> {
+  const [{ accessSync, constants }, { dirname }] = await Promise.all([
+    import("node:fs"),
+    import("node:path"),
+  ]);
+  for (let parent = dirname(dir); ; parent = dirname(parent)) {
+    try {
+      // The dot asks for a folder.
+      accessSync(`${parent}/.`, constants.W_OK | constants.X_OK);
+      return;
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === "ENOENT" && parent !== "/") continue;
+      throw new CniError(cniErrorCode.pluginNotAvailable, `cannot make the folder ${dir} (${code})`, {
+        cause: error,
+        remedy: "Check ipam.dataDir, its permissions and the free space there",
+      });
+    }
+  }
+}
 
 /** The addresses that the attachment has by its leases. */
 export async function findLeases(request: PluginRequest): Promise<readonly Ip[]> {
