@@ -53,6 +53,13 @@ test("a network is found by its name: a list before a single configuration", () 
   });
   expect(loadNetworkList(dir, "a").plugins[0]?.type).toBe("bridge");
   expect(() => loadNetworkList(dir, "b")).toThrow(`no network "b" in ${dir}`);
+  // Whose name the wanted one is, nobody can tell.
+  for (const file of ["05-x.conf", "40-b.conflist"]) writeFileSync(join(dir, file), "{");
+  expect(() => loadNetworkList(dir, "b")).toThrow(
+    new RegExp(
+      `^no network "b" in ${dir}, where 2 files could not be read: .*05-x\\.conf: .*40-b\\.conflist: `,
+    ),
+  );
 });
 
 test("a broken file does not hide the others, and is named when nothing else fits", () => {

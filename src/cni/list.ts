@@ -212,12 +212,13 @@ export function loadNetworkList(folder: string, name: string): NetworkList {
   const named = lists.filter((list) => list.name === name);
   const found = named.find(({ file = "" }) => extname(file) === ".conflist") ?? named[0];
   if (found !== undefined) return found;
-  const [failure] = failures;
-  if (failure !== undefined) {
+  if (failures.length > 0) {
+    const what = failures.length === 1 ? "a file" : `${failures.length} files`;
+    const why = failures.map(({ error }) => explain(error)).join("; ");
     throw new CniError(
       cniErrorCode.invalidNetworkConfig,
-      `no network ${JSON.stringify(name)} in ${folder}, where a file could not be read: ${explain(failure.error)}`,
-      { cause: failure.error },
+      `no network ${JSON.stringify(name)} in ${folder}, where ${what} could not be read: ${why}`,
+      { cause: failures[0]?.error },
     );
   }
   const names = lists.map((list) => list.name).join(", ");
