@@ -92,7 +92,7 @@ function showProgress(name, seen) {
 }
 
 /** How long a file that runs alone may take. */
-const fileSeconds = 300;
+const fileSeconds = 600;
 
 /** For a test that does not say otherwise, and does more than compute: machines have other things to do, too. */
 const testMilliseconds = 30_000;
