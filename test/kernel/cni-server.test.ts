@@ -144,10 +144,9 @@ describe("the server does the work", () => {
 });
 
 /** Holds the lock of the host's leases until what is returned is called. */
-async function lockLeases(host: CniHost): Promise<() => void> {
+async function lockLeases(host: CniHost, first = ["ADD", "DEL"]): Promise<() => void> {
   const container = host.container();
-  await host.succeed("ADD", container, host.config());
-  await host.succeed("DEL", container, host.config());
+  for (const command of first) await host.succeed(command, container, host.config());
   const holder = Bun.spawn(["flock", join(host.dataDir, "net/lock"), "sh", "-c", "echo held; read go"], {
     stdin: "pipe",
     stdout: "pipe",
@@ -266,39 +265,47 @@ async function startSilent(host: CniHost): Promise<void> {
 }
 
 describe("the turns of an attachment", () => {
-  /** An ADD that a server goes on with, but for the lock of the leases, after its caller was killed. */
-  async function lingering(host: CniHost, container: Namespace): Promise<void> {
-    const caller = host.start("ADD", container, host.config({ ipMasq: true }));
+  /** An ADD that a server takes back, but for the lock of the leases, after its caller was killed. */
+  async function lingering(host: CniHost, container: Namespace): Promise<() => void> {
+    const config = host.config({ ipMasq: true });
+    const release = await lockLeases(host);
+    const caller = host.start("ADD", container, config);
     await eventually(
       () => `links ${linksOf(container)}`,
       () => linksOf(container).includes("eth0"),
     );
+    caller.kill("SIGSTOP");
+    release();
+    await eventually(
+      () => host.state(),
+      () => host.state().includes(`masquerade6 fd77::3 net/${container.name}/eth0`),
+    );
+    const again = await lockLeases(host, []);
     caller.kill("SIGKILL");
     await caller.exited;
+    return again;
   }
 
   for (const next of ["another server", "a process of its own"]) {
     test(`are kept by ${next}, which waits for what a server goes on with`, async () => {
       const { host, server, socket } = await servedHost();
       const [container, other] = [host.container(), host.container()];
-      const release = await lockLeases(host);
-      await lingering(host, container);
+      const release = await lingering(host, container);
       using second = new PluginServer(host.node);
       await second.ready;
       if (next !== "another server") rmSync(socket);
-      let isDone = false;
-      const del = host.succeed("DEL", container, host.config({ ipMasq: true })).then(() => {
-        isDone = true;
-      });
+      const add = host.succeed("ADD", container, host.config({ ipMasq: true }));
       // Calls for others go on.
       const network = { name: "other", bridge: "br1" };
       const ipam = { ranges: [[{ subnet: "10.78.0.0/24" }]] };
       await host.succeed("ADD", other, host.config(network, ipam));
-      expect([isDone, linksOf(container)]).toEqual([false, ["lo", "eth0"]]);
+      expect(linksOf(container)).toEqual(["lo", "eth0"]);
       release();
-      await del;
+      // It would have been refused while the first was there, and taken away if it had not waited for the end.
+      await add;
+      expect([Object.keys(host.leases()).length, linksOf(container)]).toEqual([2, ["lo", "eth0"]]);
+      await host.succeed("DEL", container, host.config({ ipMasq: true }));
       expect([host.leases(), linksOf(container)]).toEqual([{}, ["lo"]]);
-      await host.succeed("ADD", container, host.config({ ipMasq: true }));
       expect(server.child.exitCode).toBeNull();
     });
   }
@@ -306,8 +313,7 @@ describe("the turns of an attachment", () => {
   test("end with a server that is killed", async () => {
     const { host, server } = await servedHost();
     const container = host.container();
-    const release = await lockLeases(host);
-    await lingering(host, container);
+    const release = await lingering(host, container);
     server.child.kill("SIGKILL");
     await server.child.exited;
     release();
