@@ -183,7 +183,7 @@ const ipamMistakes: [string, JsonObject, string][] = [
   ],
   ["ranges that are no lists", { ipam: { ranges: [{ subnet: "10.0.0.0/8" }] } }, "7 ipam.ranges[0]: "],
   ["a subnet with host bits", { ipam: { subnet: "10.1.2.3/16" } }, "7 ipam.subnet: "],
-  ["ranges that overlap", { ipam: { subnet: "10.1.0.0/16", ranges } }, "7 ipam.ranges[1][0]: "],
+  ["ranges that overlap", { ipam: { subnet: "10.1.0.0/16", ranges } }, "7 ipam.ranges[0][0]: "],
   [
     "a mixed set",
     { ipam: { ranges: [[...(ranges[0] ?? []), ...(ranges[1] ?? [])]] } },

@@ -37,7 +37,7 @@ describe("a kill at every change of", () => {
             expect(faults).toEqual([]);
             // A few may not be reached again, such as where something is asked for until it is so.
             const killed = trials.filter(({ wasKilled }) => wasKilled);
-            expect(killed.length).toBeGreaterThan(points.length * 0.8);
+            expect(killed.length).toBeGreaterThanOrEqual(Math.min(points.length - 2, points.length * 0.8));
           },
           patience,
         );
