@@ -226,7 +226,7 @@ const failures: [string, JsonObject, JsonObject, Partial<{ code: number; msg: Re
     "a route leads to a gateway out of reach",
     {},
     { routes: [{ dst: "10.9.0.0/16", gw: "10.200.0.1" }] },
-    { code: 999, msg: /cannot add route 10\.9\.0\.0\/16 via 10\.200\.0\.1 .*ENETUNREACH/ },
+    { code: 999, msg: /^cannot add route 10\.9\.0\.0\/16 via 10\.200\.0\.1 on eth0 \(ENETUNREACH/ },
   ],
   [
     "the IPAM plugin is not there",

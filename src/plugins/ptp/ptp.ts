@@ -119,7 +119,7 @@ async function attach(attaching: Attaching): Promise<Result> {
   bringUp({ netns, rtnl: container, ifname, index, enableDad: false, notify: false }, result);
   configureHost(host, outside, ends);
   if (hasIpv6) await settleAddresses(container, index, ifname);
-  addContainerRoutes(container, index, ends, result);
+  addContainerRoutes({ rtnl: container, index, ifname }, ends, result);
   // The kernel makes an IPv6 address known to itself a moment later.
   for (const { gateway } of ends) await waitFor(settling, () => host.isLocal(gateway));
   if (config.ipMasq) await addIpMasq(request, config.ipMasqBackend, addresses, undo);
@@ -169,13 +169,18 @@ function configureHost(host: LeanRtnl, link: LeanLink, ends: readonly Ends[]): v
  * In the container everything goes by the gateway, its own network too: the others there are behind other links of the
  * host's. So the route to the network that the kernel made with the address gives way to one by the gateway.
  */
-function addContainerRoutes(rtnl: LeanRtnl, index: number, ends: readonly Ends[], result: Result): void {
+function addContainerRoutes(
+  inside: { rtnl: LeanRtnl; index: number; ifname: string },
+  ends: readonly Ends[],
+  result: Result,
+): void {
+  const { rtnl, index } = inside;
   const link = { index };
   for (const { address, gateway } of ends) {
     const options = { scope: RT_SCOPE_LINK, src: address.ip };
     unlessThere(() => rtnl.addRoute(route(link, alone(gateway), options)));
   }
-  addRoutes({ rtnl, index }, result);
+  addRoutes(inside, result);
   const networks = ends.filter(({ address }) => address.length < address.ip.bits);
   for (const { address } of networks) rtnl.deleteRoute(address.masked(), index);
   for (const { address, gateway } of networks) {

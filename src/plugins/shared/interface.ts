@@ -1,7 +1,7 @@
 import { CniError, cniErrorCode } from "../../cni/errors.ts";
 import type { Result, ResultInterface, ResultRoute } from "../../cni/result.ts";
 import { anyOf, firstOf } from "../../lib/lists.ts";
-import { isExists, isNotFound, KernelError } from "../../linux/errors.ts";
+import { isErrno, isExists, isNotFound, KernelError } from "../../linux/errors.ts";
 import { readText, writeExisting } from "../../linux/lean/files.ts";
 import type { LeanLink, LeanRoute, LeanRtnl } from "../../linux/lean/rtnl.ts";
 import { inNamespace } from "../../linux/lean/socket.ts";
@@ -43,17 +43,34 @@ export function bringUp(input: InterfaceInput, result: Result): void {
   rtnl.setUp(index, true);
 }
 
-/** The second half of {@link configureInterface}. */
-export function addRoutes({ rtnl, index }: Pick<InterfaceInput, "rtnl" | "index">, result: Result): void {
-  for (const route of result.routes) {
+/** The second half of {@link configureInterface}. Throws a {@link CniError} that names the interface, which the kernel knows by number. */
+export function addRoutes(
+  { rtnl, index, ifname }: Pick<InterfaceInput, "rtnl" | "index" | "ifname">,
+  result: Result,
+): void {
+  for (const each of result.routes) {
+    const route = newRoute(index, each, result);
     try {
       // Of a container's interfaces with a default route the last one has it, as with the reference.
-      rtnl.prependRoute(newRoute(index, route, result));
+      rtnl.prependRoute(route);
     } catch (error) {
       // The very same route twice.
-      if (!isExists(error)) throw error;
+      if (isExists(error)) continue;
+      throw error instanceof KernelError ? routeRefused(route, ifname, error) : error;
     }
   }
+}
+
+function routeRefused({ dst, gateway }: LeanRoute, ifname: string, error: KernelError): CniError {
+  const { errnoName, extack, remedy } = error;
+  const via = gateway === undefined ? "" : ` via ${gateway}`;
+  const why = extack === undefined ? errnoName : `${errnoName}: ${extack}`;
+  const isOutOfReach = gateway !== undefined && isErrno(error, "ENETUNREACH", "EHOSTUNREACH");
+  const help = isOutOfReach ? "Name a next hop in a network of the interface's addresses" : remedy;
+  return new CniError(cniErrorCode.internal, `cannot add route ${dst}${via} on ${ifname} (${why})`, {
+    cause: error,
+    ...(help === undefined ? {} : { remedy: help }),
+  });
 }
 
 function prepareSysctls({ netns, ifname, enableDad, notify = true }: InterfaceInput, hasIpv6: boolean): void {
