@@ -144,7 +144,7 @@ export class PluginCaller {
     const invocation = this.#invocationOf(call);
     refuseOwnNetns(invocation);
     const request: PluginRequest = {
-      invocation: { ...invocation, args: argsOf(command, invocation.args.text) },
+      invocation: { ...invocation, args: argsOf(command, invocation.args.text, plugin.knowsNoArgs === true) },
       config: parseNetworkConfig(call.config, { lenientPrevResult: command === "DEL" }),
       warn: (message) => this.#options.warn(`${plugin.name}: ${printable(message)}`),
       builtin: async (type, file) => await this.#options.builtin?.(type, file),

@@ -81,6 +81,12 @@ test("DEL does without arguments that cannot be understood", () => {
   expect(known).toEqual({ text: "IP=10.0.0.1", ip: "10.0.0.1" });
 });
 
+test("a plugin that knows no arguments lets all pass that are pairs", () => {
+  const invocation = parseInvocation({ ...add, CNI_ARGS: "FOO=bar;IP=10.0.0.1" }, { knowsNoArgs: true });
+  expect(invocation.args).toEqual({ text: "FOO=bar;IP=10.0.0.1", ip: "10.0.0.1" });
+  expect(() => parseInvocation({ ...add, CNI_ARGS: "FOO" }, { knowsNoArgs: true })).toThrow("is not a pair");
+});
+
 test("what kubelet sends is understood, also without IgnoreUnknown", () => {
   const text =
     "K8S_POD_NAMESPACE=default;K8S_POD_NAME=blue;K8S_POD_INFRA_CONTAINER_ID=abc;K8S_POD_UID=1-2;IP=10.0.0.1;MAC=02::;";

@@ -36,10 +36,10 @@ const argKeys = {
 } as const;
 
 /**
- * Reads CNI_ARGS ("K=V;K2=V2"). Keys that nothing here knows are an error of code 4 unless IgnoreUnknown is "1" or
- * "true".
+ * Reads CNI_ARGS ("K=V;K2=V2"). Keys that nothing here knows are an error of code 4 unless `ignoreUnknown`, or IgnoreUnknown
+ * is "1" or "true".
  */
-export function parseCniArgs(text: string): CniArgs {
+export function parseCniArgs(text: string, ignoreUnknown = false): CniArgs {
   const args: CniArgs = { text };
   const unknown: string[] = [];
   for (const pair of text.split(";")) {
@@ -52,7 +52,7 @@ export function parseCniArgs(text: string): CniArgs {
     else if (Object.hasOwn(argKeys, key)) args[argKeys[key as keyof typeof argKeys]] = value;
     else unknown.push(key);
   }
-  if (unknown.length > 0 && args.ignoreUnknown !== true) {
+  if (unknown.length > 0 && !ignoreUnknown && args.ignoreUnknown !== true) {
     const known = ["IgnoreUnknown", ...Object.keys(argKeys)];
     const named = unknown.map((key) => `${quote(key)}${didYouMean(key, known)}`).join(", ");
     throw argsError(`unknown key ${named}`, "Remove it or add IgnoreUnknown=1");
@@ -60,9 +60,12 @@ export function parseCniArgs(text: string): CniArgs {
   return args;
 }
 
-/** CNI_ARGS for one command. What is wrong with them must not keep DEL from removing what an ADD has made. */
-export function argsOf(command: CniCommand, text: string): CniArgs {
-  if (command !== "DEL") return parseCniArgs(text);
+/**
+ * CNI_ARGS for one command. What is wrong with them must not keep DEL from removing what an ADD has made.
+ * `knowsNone`: for a plugin that looks at no key, so that none is unknown to it.
+ */
+export function argsOf(command: CniCommand, text: string, knowsNone: boolean): CniArgs {
+  if (command !== "DEL") return parseCniArgs(text, knowsNone);
   try {
     return parseCniArgs(text);
   } catch {
@@ -122,8 +125,11 @@ export function parseCommand(text: string): CniCommand {
   );
 }
 
-/** Reads and checks a plugin's environment. Throws a {@link CniError} of code 4 that names each missing variable. */
-export function parseInvocation(env: Environment): Invocation {
+/**
+ * Reads and checks a plugin's environment. Throws a {@link CniError} of code 4 that names each missing variable, or what
+ * is wrong with CNI_ARGS.
+ */
+export function parseInvocation(env: Environment, { knowsNoArgs = false } = {}): Invocation {
   const command = parseCommand(env.CNI_COMMAND ?? "");
   const missing: string[] = [];
   for (const name of required[command]) if ((env[name] ?? "") === "") missing.push(name);
@@ -141,7 +147,7 @@ export function parseInvocation(env: Environment): Invocation {
     containerId: isAttachment ? requireContainerId(env.CNI_CONTAINERID ?? "") : "",
     netns: env.CNI_NETNS ?? "",
     ifname: isAttachment ? requireInterfaceName(env.CNI_IFNAME ?? "") : "",
-    args: argsOf(command, env.CNI_ARGS ?? ""),
+    args: argsOf(command, env.CNI_ARGS ?? "", knowsNoArgs),
     path: foldersOf(env.CNI_PATH ?? ""),
     netnsOverride: override === "true" || override === "1",
   };

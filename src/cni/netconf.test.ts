@@ -39,6 +39,12 @@ const errors: [string, unknown, number, string][] = [
     6,
     "prevResult.ips",
   ],
+  [
+    "a prevResult of the future",
+    { name: "n", type: "b", cniVersion: "1.0.0", prevResult: { cniVersion: "9.0.0" } },
+    1,
+    'prevResult.cniVersion: "9.0.0" is no version',
+  ],
   ["dns that is no object", { name: "n", type: "b", dns: [] }, 7, "dns: "],
 ];
 test.each(errors)("%s", (_, raw, code, message) => {
@@ -75,6 +81,16 @@ test("the common keys are read, whatever their case, the exact one first", () =>
 test("no version means 0.1.0, as with libcni", () => {
   expect(parseNetworkConfig({ name: "n", type: "bridge" }).cniVersion).toBe("0.1.0");
   expect(parseNetworkConfig({ name: "n", type: "bridge", cniVersion: "" }).cniVersion).toBe("0.1.0");
+});
+
+test.each([
+  ["0.2.0", { ip4: { ip: "10.0.0.2/24" } }],
+  ["0.4.0", { ips: [{ version: "4", address: "10.0.0.2/24" }] }],
+  ["", { ips: [{ address: "10.0.0.2/24" }] }],
+])("a prevResult is read in its own version, %p", (cniVersion, result) => {
+  const raw = { name: "n", type: "b", cniVersion: "1.0.0", prevResult: { cniVersion, ...result } };
+  const { prevResult } = parseNetworkConfig(raw);
+  expect(prevResult?.ips.map(({ address }) => String(address))).toEqual(["10.0.0.2/24"]);
 });
 
 test("DEL takes a broken prevResult for none", () => {

@@ -105,11 +105,26 @@ export function parseNetworkConfig(
 /** DEL has to clean up whatever the runtime remembers, so that it takes an unreadable prevResult for none. */
 function parsePrevResult(value: unknown, version: CniVersion, lenient: boolean): Result | undefined {
   try {
-    return parseResult(value, version, "prevResult");
+    return parseResult(value, versionOfPrevResult(value, version), "prevResult");
   } catch (error) {
     if (lenient) return undefined;
     throw error;
   }
+}
+
+/**
+ * A result's own version counts, where it says one: read in another, that of a plugin which knows only 0.2.0 would have no
+ * addresses. Throws a {@link CniError} of code 1 for a version that is not spoken here.
+ */
+function versionOfPrevResult(value: unknown, configured: CniVersion): CniVersion {
+  const own = isJsonObject(value) ? new Fields(value).get("cniVersion") : undefined;
+  if (own === undefined || own === null || own === "") return configured;
+  if (typeof own === "string" && isSupportedVersion(own)) return own;
+  throw new CniError(
+    cniErrorCode.incompatibleVersion,
+    `prevResult.cniVersion: ${quote(own)} is no version that is spoken here`,
+    { remedy: `Use one of ${supportedVersions.join(", ")}` },
+  );
 }
 
 /** One sentence for each key of a configuration that its plugin does not know, with the likeliest intended one. */

@@ -70,6 +70,8 @@ export interface Plugin {
    * others delegate to: they get the other's whole configuration.
    */
   readonly keys?: readonly string[];
+  /** It looks at no key of CNI_ARGS, so that none is a mistake, as with its reference. */
+  readonly knowsNoArgs?: boolean;
   /**
    * Reads the configuration as `add` does: throws what `add` would refuse and warns of what it would warn of, but changes
    * nothing. For those who explain a configuration before any container has it.

@@ -44,7 +44,7 @@ export async function runPlugin(plugin: Plugin, host: Host): Promise<number> {
   let status = 0;
   let text: string;
   try {
-    const invocation = parseInvocation(host.env);
+    const invocation = parseInvocation(host.env, plugin);
     const raw = parseJsonObject(readConfig(host), "network configuration");
     const asked = raw.cniVersion;
     answerVersion = typeof asked === "string" && isSupportedVersion(asked) ? asked : defaultVersion;

@@ -10,6 +10,7 @@ const name = "lo";
 /** Brings up the loopback interface of the container. */
 export const loopback: Plugin = {
   name: "loopback",
+  knowsNoArgs: true,
   keys: [],
 
   add({ invocation, config }: PluginRequest): Result {

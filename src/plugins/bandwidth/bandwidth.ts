@@ -13,6 +13,7 @@ import { addIfb, findIfb } from "./ifb.ts";
 /** Limits how fast a container sends and receives. Comes behind the plugin that made the interface, a veth pair. */
 export const bandwidth: Plugin = {
   name: "bandwidth",
+  knowsNoArgs: true,
   keys: bandwidthKeys,
   parse: parseBandwidthConfig,
 

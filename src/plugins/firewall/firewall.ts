@@ -16,6 +16,7 @@ const usesOfEmptyChain = 2;
 /** Lets packets to and from containers pass the host's firewall. Comes behind the plugin that made the interface. */
 export const firewall: Plugin = {
   name: "firewall",
+  knowsNoArgs: true,
   keys: firewallKeys,
   parse: parseFirewallConfig,
 

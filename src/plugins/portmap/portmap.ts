@@ -22,6 +22,7 @@ const referenceTable = "cni_hostport";
 /** Leads ports of the host to a container. Comes behind the plugin that made the interface. */
 export const portmap: Plugin = {
   name: "portmap",
+  knowsNoArgs: true,
   keys: portmapKeys,
   parse: parsePortmapConfig,
 

@@ -29,6 +29,7 @@ export interface SbrConfig {
 /** Makes what a container sends from an interface's address leave by that interface. Chained behind another plugin. */
 export const sbr: Plugin = {
   name: "sbr",
+  knowsNoArgs: true,
   keys,
   parse: ({ config }) => parseSbr(config.fields),
 

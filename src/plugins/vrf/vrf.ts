@@ -26,6 +26,7 @@ interface VrfConfig {
 /** Puts a container's interface into a VRF of the container. Runs after the plugin that made the interface. */
 export const vrf: Plugin = {
   name: "vrf",
+  knowsNoArgs: true,
   keys: ["vrfname", "table"],
   parse: parseVrfConfig,
 
