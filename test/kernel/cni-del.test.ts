@@ -61,12 +61,15 @@ for (const type of types) {
     using host = new CniHost();
     const { links } = host.node.kernel.rtnl;
     const name = vethName("blue/eth0", 1);
-    links.add({ kind: "veth", name, peer: { name: "peer" } });
+    links.add({ kind: "veth", name, group: unfinishedGroup, peer: { name: "peer" } });
     await host.succeed("DEL", undefined, configOf(host, type), { containerId: "blue" });
     expect(links.find(name)).toBeUndefined();
-    links.add({ kind: "veth", name, alias: "somebody's", peer: { name: "peer" } });
-    await host.succeed("DEL", undefined, configOf(host, type), { containerId: "blue" });
-    expect(links.find(name)).toBeDefined();
+    for (const foreign of [{ alias: "somebody's" }, { group: 7 }, {}]) {
+      links.add({ kind: "veth", name, ...foreign, peer: { name: "peer" } });
+      await host.succeed("DEL", undefined, configOf(host, type), { containerId: "blue" });
+      expect(links.find(name)).toBeDefined();
+      links.delete(name);
+    }
   });
 
   test(`${type}: GC finds the pair of an ADD that was killed before it said whose it is`, async () => {

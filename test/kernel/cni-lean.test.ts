@@ -93,6 +93,7 @@ test("links are the same by either way", () => {
       master: owner,
       parent,
       alias = "",
+      group,
     } = rtnl.links.get(name);
     expect(a.lean.find(name)).toEqual({
       index,
@@ -109,6 +110,7 @@ test("links are the same by either way", () => {
       master: owner,
       parent: parent ?? (name === "veth0" ? expect.any(Number) : undefined),
       alias,
+      group,
       refusesRouterAdvertisements: sysctl(a, `net.ipv6.conf.${name}.accept_ra`) === "0",
     });
     expect(a.lean.find(index)).toEqual(a.lean.get(name));

@@ -11,6 +11,7 @@ export const IFLA_MASTER = 10;
 export const IFLA_TXQLEN = 13;
 export const IFLA_LINKINFO = 18;
 export const IFLA_IFALIAS = 20;
+export const IFLA_GROUP = 27;
 export const IFLA_INFO_KIND = 1;
 const IFLA_LINK = 5;
 const IFLA_OPERSTATE = 16;
@@ -33,6 +34,7 @@ export interface LeanLink {
   kind: string | undefined;
   /** A note that somebody attached; "" where there is none. */
   alias: string;
+  group: number;
   /** "" where it has none. */
   mac: string;
   macBytes: Uint8Array;
@@ -60,6 +62,7 @@ export function readLink(socket: LeanSocket, end: number): LeanLink {
     name: "",
     kind: undefined,
     alias: "",
+    group: 0,
     mac: "",
     macBytes: noBytes,
     mtu: 0,
@@ -92,6 +95,9 @@ export function readLink(socket: LeanSocket, end: number): LeanLink {
         break;
       case IFLA_IFALIAS:
         link.alias = socket.textAt(payload);
+        break;
+      case IFLA_GROUP:
+        link.group = socket.u32At(payload);
         break;
       case IFLA_MASTER:
         link.master = socket.u32At(payload);

@@ -9,6 +9,7 @@ import {
   IFF_UP,
   IFLA_ADDRESS,
   IFLA_AF_SPEC,
+  IFLA_GROUP,
   IFLA_IFALIAS,
   IFLA_IFNAME,
   IFLA_INFO_KIND,
@@ -34,7 +35,6 @@ const RTM_GETNETCONF = 82;
 
 const AF_INET = 2;
 const AF_INET6 = 10;
-const IFLA_GROUP = 27;
 const IFLA_NET_NS_FD = 28;
 const IFLA_EXT_MASK = 29;
 const IFLA_INFO_DATA = 2;

@@ -122,7 +122,8 @@ async function deleteContainerEnd(netns: OpenNetns, request: PluginRequest): Pro
 
 /**
  * Where the runtime does not say where the container is, or somebody renamed the interface in there: the host's end tells
- * whose it is. One of a name of this attachment that says nothing was made by an ADD that was killed right then.
+ * whose it is. One of a name of this attachment that says nothing was made by an ADD that was killed right then, if it is in
+ * the group of those; else it is somebody's.
  */
 async function deleteHostEnd(request: PluginRequest): Promise<void> {
   using host = new LeanRtnl();
@@ -130,7 +131,8 @@ async function deleteHostEnd(request: PluginRequest): Promise<void> {
   for (const name of vethNames(vethPurpose(request.invocation))) {
     const link = host.find(name);
     if (link?.kind !== "veth") continue;
-    if (link.alias === "" || link.alias === alias) await deleteLink(request, { index: link.index });
+    const isUnfinished = link.alias === "" && link.group === unfinishedGroup;
+    if (isUnfinished || link.alias === alias) await deleteLink(request, { index: link.index });
   }
 }
 
