@@ -3,7 +3,7 @@
  *
  *     this namespace -- cni-example 10.85.0.1 -- pod 10.85.0.2
  *
- * Run as root, in a network namespace of its own: unshare -n bun examples/cni/chain.ts
+ * Run as root, in a network namespace of its own: unshare -n node_modules/.bin/bun examples/cni/chain.ts
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,7 +1,7 @@
 /**
  * An nftables set of networks that may not send to us, changed while it is in use.
  *
- * Run as root: bun examples/linux/nft-set.ts
+ * Run as root: node_modules/.bin/bun examples/linux/nft-set.ts
  */
 import { createNetns, deleteNetns, expr, nftables, openKernel } from "weft/linux";
 

@@ -5,7 +5,7 @@
  *     | a 192.0.2.1/30  |----------| b 192.0.2.2/30  |
  *     +-----------------+          +-----------------+
  *
- * Run as root: bun examples/linux/pair.ts
+ * Run as root: node_modules/.bin/bun examples/linux/pair.ts
  */
 import { createNetns, deleteNetns, inNetns, type Link, openKernel, type Rtnl } from "weft/linux";
 

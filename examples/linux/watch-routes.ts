@@ -1,7 +1,7 @@
 /**
  * Follows the routes of a namespace while they change, and lists them anew should events be lost.
  *
- * Run as root: bun examples/linux/watch-routes.ts
+ * Run as root: node_modules/.bin/bun examples/linux/watch-routes.ts
  */
 import { createNetns, deleteNetns, isExists, openKernel, type Route } from "weft/linux";
 
