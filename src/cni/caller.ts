@@ -62,6 +62,13 @@ export class UnfinishedCall extends CniError {
   }
 }
 
+/** What a plugin of this process did was broken off; as of an executable that was killed. */
+class Stopped extends CniError {
+  constructor() {
+    super(cniErrorCode.tryAgainLater, "was stopped: nobody waits for it any more");
+  }
+}
+
 /** Calls plugins, by their executables or in this process. Failures are {@link CniError}s that name plugin and command. */
 export class PluginCaller {
   readonly #options: CallerOptions;
@@ -129,7 +136,8 @@ export class PluginCaller {
   async #runBuiltin(plugin: Plugin, call: PluginCall, signal: AbortSignal): Promise<Result | undefined> {
     try {
       return await this.#dispatch(plugin, call, signal);
-    } catch (error) {
+    } catch (thrown) {
+      const error = signal.aborted && thrown === signal.reason ? new Stopped() : thrown;
       const { remedy } = error as Partial<CniError>;
       throw pluginError(call.type, call.command, (error as Error).message, {
         code: codeOf(error),
@@ -221,7 +229,8 @@ function refuseOwnNetns({ netns, netnsOverride }: Invocation): void {
 
 function tooSlow({ type, command }: PluginCall, timeout: number, isDone: boolean, cause: unknown): CniError {
   const how = isDone ? "was stopped" : "goes on though it was told to stop";
-  const why = cause instanceof Error ? ` (${cause.message})` : "";
+  const isTold = cause instanceof Error && !(cause.cause instanceof Stopped);
+  const why = isTold ? ` (${cause.message})` : "";
   return pluginError(type, command, `did not end within ${timeout / 1000} s and ${how}${why}`, {
     code: cniErrorCode.tryAgainLater,
     remedy: "Look what holds it up",

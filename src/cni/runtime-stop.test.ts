@@ -95,3 +95,23 @@ test("a plugin of this process that heeds no stop is the last that is called", a
   expect(error).toMatchObject({ cniCode: 11, message: "DEL was broken off: the runtime was told to stop" });
   expect(ground.calls()).toEqual([]);
 });
+
+test("a plugin of this process that heeds it fails as one that was killed", async () => {
+  const stop = new AbortController();
+  const own: Plugin = {
+    name: "own",
+    add: async ({ signal }) => {
+      stop.abort();
+      signal?.throwIfAborted();
+      return emptyResult();
+    },
+    del: () => {},
+    check: () => {},
+  };
+  const runtime = new Ground({}).runtime({ signal: stop.signal, builtin: async () => own });
+  const error = await errorOf(runtime.add(list([{ type: "own" }]), blue));
+  expect(error).toMatchObject({
+    cniCode: 11,
+    message: 'plugin "own" failed (ADD): was stopped: nobody waits for it any more',
+  });
+});
