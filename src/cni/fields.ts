@@ -114,7 +114,10 @@ export class Fields {
   objectLists(name: string): Fields[][] | undefined {
     return this.#array(name)?.map((list, i) => {
       const path = `${this.at(name)}[${i}]`;
-      if (!Array.isArray(list)) throw new InvalidInput(path, list, "is not a list");
+      if (!Array.isArray(list)) {
+        const remedy = "Put brackets around it: [[{ ... }]] is a list of lists";
+        throw new InvalidInput(path, list, "is not a list", { remedy });
+      }
       return list.map((item, j) => this.#element(item, `${path}[${j}]`));
     });
   }

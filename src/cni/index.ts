@@ -26,6 +26,7 @@ export { Fields, type JsonObject } from "./fields.ts";
 export {
   type ListedPlugin,
   type LoadedLists,
+  loadNetworkFile,
   loadNetworkList,
   loadNetworkLists,
   type NetworkList,

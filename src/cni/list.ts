@@ -157,7 +157,8 @@ function pluginsBeside(file: string, name: string): ListedPlugin[] {
 
 /** What is no file, such as a pipe, is not waited for. */
 function readConfig(path: string): string {
-  const status = statSync(path);
+  const status = statSync(path, { throwIfNoEntry: false });
+  if (status === undefined) throw new CniError(cniErrorCode.io, "is not there");
   if (!status.isFile()) throw new CniError(cniErrorCode.io, "is no file");
   if (status.size <= longestConfig) return readFileSync(path, "utf8");
   throw new CniError(cniErrorCode.decoding, `longer than ${longestConfig} bytes`, {
@@ -182,6 +183,11 @@ export function listFiles(folder: string, wanted: readonly string[] = extensions
   }
 }
 
+/** Reads the configuration in a file, as {@link parseNetworkList}; also one that no runtime would look at. */
+export function loadNetworkFile(file: string): NetworkList {
+  return naming(file, () => readList(readConfig(file), file));
+}
+
 /** What {@link loadNetworkLists} found. */
 export interface LoadedLists {
   /** In lexicographic order of their files. */
@@ -195,7 +201,7 @@ export function loadNetworkLists(folder: string): LoadedLists {
   const loaded: LoadedLists = { lists: [], failures: [] };
   for (const file of listFiles(folder)) {
     try {
-      loaded.lists.push(naming(file, () => parseNetworkList(readConfig(file), file)));
+      loaded.lists.push(loadNetworkFile(file));
     } catch (error) {
       loaded.failures.push({ file, error });
     }

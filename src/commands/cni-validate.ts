@@ -1,15 +1,15 @@
-import { existsSync, readFileSync } from "node:fs";
+import { statSync } from "node:fs";
 import { dirname, extname, resolve } from "node:path";
 import {
   findPlugin,
+  loadNetworkFile,
   loadNetworkList,
   loadNetworkLists,
   type NetworkList,
-  parseNetworkList,
 } from "../cni/index.ts";
 import { parseDhcpConfig } from "../dhcp/ipam-config.ts";
 import { counted } from "../lib/count.ts";
-import { explain } from "../lib/errors.ts";
+import { explain, WeftError } from "../lib/errors.ts";
 import type { Finding } from "../plugins/describe/description.ts";
 import { type ExplainedPlugin, type Explanation, explainNetwork } from "../plugins/describe/explain.ts";
 import { confDir, type Options, ownPlugin, pathOf, printJson, runtimeOf } from "./cni-options.ts";
@@ -53,11 +53,17 @@ function wholeFolder(folder: string): Read[] {
 
 /** What looks like a file is one; everything else is a network's name. */
 function find(wanted: string, options: Options): Read {
-  const isFile = wanted.includes("/") || [".conf", ".conflist", ".json"].includes(extname(wanted));
-  if (!isFile && !existsSync(wanted)) return loadNetworkList(confDir(options), wanted);
+  const isPath = wanted.includes("/") || [".conf", ".conflist", ".json"].includes(extname(wanted));
+  // A folder may be called like the network: that of its plugins in files of their own.
+  const status = statSync(wanted, { throwIfNoEntry: false });
+  if (!isPath && status?.isFile() !== true) return loadNetworkList(confDir(options), wanted);
   const file = resolve(wanted);
+  if (status?.isDirectory()) {
+    const remedy = `Write weft cni validate --conf-dir ${wanted}`;
+    return { file, error: new WeftError("folder", `${file}: is a folder`, { remedy }) };
+  }
   try {
-    return parseNetworkList(readFileSync(file, "utf8"), file);
+    return loadNetworkFile(file);
   } catch (error) {
     return { file, error };
   }

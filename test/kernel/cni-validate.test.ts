@@ -88,7 +88,13 @@ test("a file is named by its path; plugins beside it belong to it", () => {
     expect(stdout).toContain(`2. portmap (configured in ${dir}/good/20-portmap.conf)`);
     expect(stdout).toContain("warning: plugins[1].capabilities: portMappings is not declared");
   }
-  expect(validate(dir, ["./nowhere.conflist"])).toMatchObject({ status: 1 });
+  expect(validate(dir, ["good"])).toMatchObject({ status: 0 });
+  for (const [wanted, why] of [
+    ["./nowhere.conflist", `${dir}/nowhere.conflist: is not there`],
+    ["./good", `${dir}/good: is a folder. Write weft cni validate --conf-dir ./good`],
+  ] as const) {
+    expect(validate(dir, [wanted])).toMatchObject({ status: 1, stdout: expect.stringContaining(why) });
+  }
 });
 
 test("programs get JSON", () => {

@@ -133,6 +133,18 @@ test.each(ipams)("the plugin's IPAM is described: %j", async (ipam, words) => {
   expect(findings.map(line)).toEqual([]);
 });
 
+test("a gateway that several ranges have is named once; a list that is none gives no address", async () => {
+  const range = { subnet: "10.1.0.0/16" };
+  const ranges = [[range, { ...range, rangeStart: "10.1.9.0" }]];
+  const once = await explained([{ ...bridge, ipam: { ...hostLocal, ranges } }]);
+  expect(once.plugins[0]?.does).toContain('puts 10.1.0.1/16 on "cni0" and turns forwarding on');
+  const bare = await explained([{ ...bridge, ipam: { ...hostLocal, ranges: [range] } }]);
+  expect(bare.plugins[0]?.ipam?.does?.join("\n")).not.toContain("gives one free address");
+  expect(bare.findings).toMatchObject([
+    { field: "plugins[0].ipam.ranges[0]", remedy: expect.stringContaining("[[{ ... }]]") },
+  ]);
+});
+
 test("every plugin has a description, and says what it does with nothing configured", () => {
   const reference = ["bridge", "ptp", "macvlan", "ipvlan", "vlan", "host-device", "tap", "dummy", "loopback"];
   const others = ["host-local", "static", "dhcp", "tuning", "portmap", "bandwidth", "firewall", "sbr", "vrf"];

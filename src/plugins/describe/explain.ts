@@ -79,7 +79,7 @@ async function explainPlugin(scope: Scope, ranges: readonly NamedRange[]): Promi
     keys: new Keys(plugin.raw),
     network: list.name,
     ipamType,
-    gateways: ranges.flatMap(({ gateway }) => gateway ?? []),
+    gateways: [...new Set(ranges.flatMap(({ gateway }) => gateway ?? []))],
     capabilities: plugin.capabilities,
   };
   const explained: ExplainedPlugin = {

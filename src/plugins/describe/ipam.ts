@@ -33,7 +33,7 @@ export const hostLocal: Description = {
 function setsOf(ipam: Keys): Keys[][] {
   const lists = ipam.get("ranges");
   const sets = Array.isArray(lists) ? lists.map((list) => new Keys({ list }).objects("list")) : [];
-  return [...(ipam.text("subnet") === undefined ? [] : [[ipam]]), ...sets];
+  return [...(ipam.text("subnet") === undefined ? [] : [[ipam]]), ...sets.filter((set) => set.length > 0)];
 }
 
 function rangeText(range: Keys): string {
