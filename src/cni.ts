@@ -50,7 +50,7 @@ async function dhcpDaemon(): Promise<number> {
 }
 
 const name = process.argv0.slice(process.argv0.lastIndexOf("/") + 1);
-const isServer = name === "weft-cni" && process.argv[2] === "serve";
+const isServer = name === "weft-cni" && process.argv[2] === "serve" && process.argv.length === 3;
 const isDhcpDaemon = name === "dhcp" && process.argv[2] === "daemon";
 const status = isServer || isDhcpDaemon ? undefined : answerAtOnce(name);
 if (status !== undefined) process.exit(status);

@@ -84,7 +84,8 @@ export async function gc([network = ""]: string[], options: Options): Promise<nu
   await runtimeOf(options).gc(found, valid);
   if (found.disableGC) return done(options, `network "${network}" has disableGC: nothing was removed`);
   if (isWithoutGc(found)) return done(options, `${withoutGc(found)} GC: only what was kept was removed`);
-  return done(options, `network "${network}" has ${counted(valid.length, "attachment")} at most`);
+  const kept = valid.length === 0 ? "" : `, but for ${counted(valid.length, "attachment")} of --keep`;
+  return done(options, `what network "${network}" had for containers is removed${kept}`);
 }
 
 export async function statusOf([network = ""]: string[], options: Options): Promise<number> {

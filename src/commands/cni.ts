@@ -95,9 +95,9 @@ Example:
 
   async run(args: string[]): Promise<number> {
     const [name, ...rest] = args;
-    if (name === undefined) {
+    if (name === undefined || name === "help") {
       console.log(this.help);
-      return exitStatus.usage;
+      return name === undefined ? exitStatus.usage : exitStatus.ok;
     }
     const verb = Object.hasOwn(verbs, name) ? verbs[name] : undefined;
     if (verb === undefined) {

@@ -106,10 +106,12 @@ function targetOf(text: string, namespace: string) {
 export const kubeconfig: LabVerb = {
   usage: "kubeconfig",
   summary: "print the path of the kubeconfig for kubectl",
-  about:
-    "Prints the path of a kubeconfig with which any kubectl from 1.20 to 1.36 speaks to the lab's API server.",
+  about: `Prints the path of a kubeconfig with which any kubectl from 1.20 to 1.36 speaks to the lab's API server:
+
+  export KUBECONFIG=$(weft lab kubeconfig)
+  kubectl get pods -o wide`,
   specs: {},
-  examples: ["lab kubeconfig", "export KUBECONFIG=$(weft lab kubeconfig)"],
+  examples: ["lab kubeconfig"],
 
   async run(args) {
     parseOptions("lab kubeconfig", args, {});

@@ -148,7 +148,7 @@ test("variables that are empty say nothing, and a namespace's path may be relati
   const entry = JSON.parse(readFileSync(join(cacheDir, "results", file), "utf8"));
   expect(entry.netns).toBe(`/run/netns/${blue.name}`);
   expect(run(cli.host, [weft, "cni", "list"], env).stdout).toContain("/etc/cni/net.d");
-  expect(cli.weft("gc", "net").stdout).toBe('network "net" has 0 attachments at most\n');
+  expect(cli.weft("gc", "net").stdout).toBe('what network "net" had for containers is removed\n');
   expect(links(blue)).toEqual(["lo"]);
 });
 
@@ -276,6 +276,7 @@ test("weft-cni by its own name explains itself; a foreign name is an error", () 
   const own = run(host, [binary]);
   expect(own.status).toBe(0);
   expect(own.stderr).toContain(`the CNI plugins ${pluginNames.join(", ")} in one executable`);
+  expect(run(host, [binary, "serve", "--help"])).toEqual(own);
   symlinkSync(binary, join(host.dir, "macvaln"));
   const foreign = run(host, [join(host.dir, "macvaln")], { CNI_COMMAND: "VERSION" });
   expect(foreign).toMatchObject({ status: 1, stdout: "" });
