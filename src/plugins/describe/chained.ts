@@ -159,8 +159,10 @@ export const vrf: Description = {
   capabilities: {},
   describe({ keys }) {
     const table = keys.number("table") ?? 0;
+    const name = keys.text("vrfname") ?? "";
+    if (name === "") return [];
     return [
-      `puts the container's interface into the VRF "${keys.text("vrfname")}" of the container, which is made where it is missing (${table === 0 ? "with a routing table that is free" : `routing table ${table}`})`,
+      `puts the container's interface into the VRF "${name}" of the container, which is made where it is missing (${table === 0 ? "with a routing table that is free" : `routing table ${table}`})`,
     ];
   },
 };

@@ -72,8 +72,10 @@ export interface Described {
   isOwn: boolean;
 }
 
-/** Something that is no error but probably not what was meant. */
+/** Something that is probably not what was meant. */
 export interface Advice {
+  /** "error" where ADD cannot but fail. */
+  level?: "error";
   /** The key, below the plugin's configuration. */
   field: string;
   problem: string;

@@ -145,6 +145,12 @@ test("a gateway that several ranges have is named once; a list that is none give
   ]);
 });
 
+test("a VRF without a name is described as none", async () => {
+  const { plugins, findings } = await explained([bridge, { type: "vrf" }]);
+  expect(plugins[1]?.does).toEqual([]);
+  expect(findings.map(line)).toEqual(["error: plugins[1].vrfname: is missing"]);
+});
+
 test("every plugin has a description, and says what it does with nothing configured", () => {
   const reference = ["bridge", "ptp", "macvlan", "ipvlan", "vlan", "host-device", "tap", "dummy", "loopback"];
   const others = ["host-local", "static", "dhcp", "tuning", "portmap", "bandwidth", "firewall", "sbr", "vrf"];
@@ -247,6 +253,15 @@ const mistakes: [string, JsonObject[], JsonObject, string[]][] = [
     [{ type: "bridge", capabilities: { ipRanges: true }, ipam: { type: "host-local" } }],
     {},
     [],
+  ],
+  [
+    "a device that nothing names",
+    [{ type: "host-device", device: "", ipam: { type: "dhcp", daemonSocketPath: "dhcp.sock" } }],
+    {},
+    [
+      "error: plugins[0]: nothing says which device it is",
+      'error: plugins[0].ipam.daemonSocketPath: "dhcp.sock" is not an absolute path',
+    ],
   ],
   [
     "no ranges at all",

@@ -107,9 +107,9 @@ async function explainType(
   const executable = await executableOf(scope, type, `${path}.type`);
   const description = descriptionOf(type);
   const described = { ...rest, isOwn: executable === undefined };
-  for (const { field, problem, remedy } of description?.advise?.(described) ?? []) {
+  for (const { level = "warning", field, problem, remedy } of description?.advise?.(described) ?? []) {
     scope.findings.push({
-      level: "warning",
+      level,
       field: field === "" ? path : `${path}.${field}`,
       message: problem,
       ...(remedy === undefined ? {} : { remedy }),

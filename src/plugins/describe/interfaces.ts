@@ -171,18 +171,22 @@ export const vlan: Description = {
   },
 };
 
+/** How host-device is told of its device, in the order in which it heeds the keys. */
+const selectors = [
+  ["device", "named"],
+  ["hwaddr", "with the hardware address"],
+  ["kernelpath", "at the kernel's path"],
+  ["pciBusID", "at the PCI address"],
+] as const;
+
+const selectorOf = (keys: Keys) => selectors.find(([key]) => (keys.text(key) ?? "") !== "");
+
 export const hostDevice: Description = {
   role: "interface",
   capabilities: { deviceID: "which PCI device it is" },
   describe(described) {
     const { keys } = described;
-    const selectors = [
-      ["device", "named"],
-      ["hwaddr", "with the hardware address"],
-      ["kernelpath", "at the kernel's path"],
-      ["pciBusID", "at the PCI address"],
-    ] as const;
-    const found = selectors.find(([key]) => keys.text(key) !== undefined);
+    const found = selectorOf(keys);
     const which = found === undefined ? "that the runtime names" : `${found[1]} ${keys.text(found[0])}`;
     return sentences(
       `moves the host's device ${which} into the container, and at DEL back, with the name that it had`,
@@ -190,6 +194,12 @@ export const hostDevice: Description = {
       common.dns(described),
       described.ipamType === undefined && !keys.flag("useInterfaceNetwork") && "gives it no addresses",
     );
+  },
+  advise({ keys, capabilities }) {
+    if (selectorOf(keys) !== undefined || capabilities.includes("deviceID")) return [];
+    const remedy =
+      'Give "device", "hwaddr", "kernelpath" or "pciBusID", or add "capabilities": { "deviceID": true }, so that the runtime does';
+    return [{ level: "error", field: "", problem: "nothing says which device it is", remedy }];
   },
 };
 

@@ -21,7 +21,7 @@ const requestKeys = ["option", "skipDefault"];
 export const dhcp: Plugin = {
   name: "dhcp",
 
-  /** The daemon reads the values. */
+  /** The daemon reads the other values. */
   parse({ config, warn }: PluginRequest): void {
     const ipam = config.fields.object("ipam");
     const unknown = [
@@ -30,6 +30,7 @@ export const dhcp: Plugin = {
       ...(ipam?.objects("request") ?? []).flatMap((item) => item.unknownKeys(requestKeys)),
     ];
     for (const sentence of unknown) warn(sentence);
+    ipam?.absolutePath("daemonSocketPath");
   },
 
   async add(request: PluginRequest): Promise<Result> {
