@@ -15,6 +15,7 @@ import {
 import { unknownKeys } from "../cni/netconf.ts";
 import { counted } from "../lib/count.ts";
 import { explain } from "../lib/errors.ts";
+import { didYouMean } from "../lib/suggest.ts";
 import { loadPlugin } from "../plugins/load.ts";
 import { isPluginName, pluginNames } from "../plugins/names.ts";
 import {
@@ -35,12 +36,23 @@ import { UsageError } from "./usage.ts";
 
 export async function add([network = "", netns = ""]: string[], options: Options): Promise<number> {
   const found = loadNetworkList(confDir(options), network);
-  for (const sentence of found.warnings) console.error(`warning: ${sentence}`);
   const attachment = attachmentOf(netns, options);
+  for (const sentence of [...found.warnings, ...undeclared(found, attachment)])
+    console.error(`warning: ${sentence}`);
   const result = await runtimeOf(options).add(found, attachment);
   if (options.json === true) printJson(formatResult(result, found.cniVersion as typeof currentVersion));
   else console.log(describe(found, attachment, result));
   return exitStatus.ok;
+}
+
+/** What is given on the command line and no plugin gets. */
+function undeclared({ plugins }: NetworkList, { capabilityArgs = {} }: Attachment): string[] {
+  const declared = [...new Set(plugins.flatMap(({ capabilities }) => capabilities))];
+  return Object.keys(capabilityArgs)
+    .filter((name) => !declared.includes(name))
+    .map(
+      (name) => `no plugin declares the capability "${name}"${didYouMean(name, declared)}: none is passed it`,
+    );
 }
 
 function describe({ name }: NetworkList, { ifname, netns }: Attachment, result: Result): string {

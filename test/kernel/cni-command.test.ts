@@ -152,6 +152,21 @@ test("variables that are empty say nothing, and a namespace's path may be relati
   expect(links(blue)).toEqual(["lo"]);
 });
 
+test("weft cni add says which capability no plugin is passed", () => {
+  using cli = new Cli();
+  cli.network();
+  const { stderr, status } = cli.weft(
+    "add",
+    "net",
+    cli.host.container().name,
+    "--capabilities",
+    mapping.replace("M", "m"),
+  );
+  const warning =
+    'no plugin declares the capability "portmappings" (did you mean "portMappings"?): none is passed it';
+  expect({ stderr, status }).toEqual({ stderr: `warning: ${warning}\n`, status: 0 });
+});
+
 test("weft cni says so where a network has CHECK and GC switched off", () => {
   using cli = new Cli();
   const { cniVersion, name, ...bridge } = cli.host.config({ cniVersion: "1.1.0" });
