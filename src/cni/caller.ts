@@ -19,6 +19,8 @@ import {
 
 /** Milliseconds that a plugin of this process has for putting things in order after it was told to stop. */
 const grace = 2000;
+/** What takes longer is told of. Milliseconds. */
+const unnoticed = 1000;
 
 export interface CallerOptions {
   /** The folders of CNI_PATH. */
@@ -29,6 +31,8 @@ export interface CallerOptions {
   signal?: AbortSignal | undefined;
   /** Takes what plugins say on standard error, and warnings. */
   warn: (message: string) => void;
+  /** Is told once of each call that takes longer than a second. */
+  onWait?: ((call: Pick<PluginCall, "type" | "command">) => void) | undefined;
 }
 
 /** What a plugin answers to VERSION. */
@@ -98,6 +102,15 @@ export class PluginCaller {
 
   /** The plugin's standard output, or of a plugin in this process the result itself. */
   async run(call: PluginCall): Promise<string | Result> {
+    const timer = setTimeout(() => this.#options.onWait?.(call), unnoticed);
+    try {
+      return await this.#run(call);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #run(call: PluginCall): Promise<string | Result> {
     const { type } = call;
     const own = await this.#options.builtin?.(type, findPlugin(type, this.#options.path));
     if (own === undefined) return await this.#execute(call);

@@ -121,6 +121,18 @@ test.each(rubbish)("a plugin that %s is one error that names it", async (_, scri
   expect(error.message.length).toBeLessThan(500);
 });
 
+test("what takes longer than a second is told, while it goes on", async () => {
+  const answer = `echo '{"cniVersion":"1.0.0"}'`;
+  const ground = new Ground({ a: `while [ ! -e $0.go ]; do sleep 0.05; done\n${answer}`, b: answer });
+  const told: string[] = [];
+  const onWait = ({ type, command }: { type: string; command: string }) => {
+    told.push(`${type} ${command}`);
+    writeFileSync(join(ground.dir, "a.go"), "");
+  };
+  await ground.runtime({ onWait }).add(list([{ type: "a" }, { type: "b" }]), blue);
+  expect(told).toEqual(["a ADD"]);
+});
+
 test("a plugin that hangs is killed with all that it started", async () => {
   const ground = new Ground({ a: '[ "$CNI_COMMAND" = ADD ] || exit 0\nsleep 1000 & echo $! > $0.pid\nwait' });
   const started = Date.now();

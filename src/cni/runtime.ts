@@ -43,6 +43,8 @@ export interface RuntimeOptions {
   signal?: AbortSignal;
   /** Takes what plugins say on standard error, and warnings. */
   onWarning?: (message: string) => void;
+  /** Is told once of each plugin's call that takes longer than a second. */
+  onWait?: (call: { type: string; command: CniCommand }) => void;
 }
 
 /**
@@ -57,10 +59,10 @@ export class CniRuntime {
   readonly #turns: RuntimeTurns;
 
   constructor(options: RuntimeOptions) {
-    const { path, builtin, signal, timeout = defaultTimeout, cacheDir = defaultCacheDir } = options;
+    const { path, builtin, signal, onWait, timeout = defaultTimeout, cacheDir = defaultCacheDir } = options;
     this.#options = options;
     const warn = (message: string) => this.#warn(message);
-    this.#caller = new PluginCaller({ path, timeout, builtin, signal, warn });
+    this.#caller = new PluginCaller({ path, timeout, builtin, signal, onWait, warn });
     this.#cache = new ResultCache(cacheDir);
     this.#turns = new RuntimeTurns(cacheDir, timeout, signal);
   }

@@ -96,6 +96,7 @@ export function runtimeOf(options: Options): CniRuntime {
     timeout: 1000 * integerOption("timeout", options.timeout ?? specs.timeout.default, 1, 86_400),
     builtin: ownPlugin,
     onWarning: (message) => console.error(`warning: ${message}`),
+    onWait: ({ type, command }) => console.error(`${type} is still at work (${command})`),
   });
 }
 

@@ -84,6 +84,7 @@ Usage:
 ${verbsHelp()}
 
 NETWORK is the name in a configuration, NETNS the path of a network namespace or a name under ${netnsDir}.
+gc and status are about the whole network; NETNS is only taken there because cnitool takes it.
 
 Options:
 ${optionsHelp(specs)}
