@@ -276,6 +276,18 @@ export function testChild(type: string, more: JsonObject): void {
     await host.succeed("DEL", blue, given, { ...call, netns: "" });
   });
 
+  test(`${type}: DEL that is not told where the container is takes its interface all the same`, async () => {
+    using host = new CniHost();
+    const [blue, green] = [host.container(), host.container()];
+    for (const container of [blue, green]) await host.succeed("ADD", container, config(host), call);
+    const has = ({ kernel }: Namespace) => kernel.rtnl.links.find(ifname) !== undefined;
+    for (let i = 0; i < 2; i++) {
+      await host.succeed("DEL", blue, config(host), { ...call, netns: "" });
+      expect([has(blue), has(green)]).toEqual([false, true]);
+      expect([...new Set(Object.values(host.leases()))]).toEqual([`${green.name}/${ifname}`]);
+    }
+  });
+
   test(`${type}: nothing stays on the host when a container ends`, async () => {
     using host = new CniHost();
     const blue = host.container();

@@ -144,15 +144,38 @@ export async function findLeases(request: PluginRequest): Promise<readonly Ip[]>
   return await inTransaction(request, store, () => store.find(ownerOf(request)));
 }
 
-/** Attachments of this boot that GC ends, with the addresses that they have and the paths of their namespaces. */
-export async function findInvalid(
-  request: GcRequest,
-): Promise<{ ifname: string; netns: string; ips: Ip[] }[]> {
+/** Where an attachment of this boot is, and what it has. */
+export interface Recorded {
+  ifname: string;
+  /** Path of the container's namespace. */
+  netns: string;
+  ips: Ip[];
+}
+
+/** Attachments of this boot that GC ends. */
+export async function findInvalid(request: GcRequest): Promise<Recorded[]> {
+  return await recordedWhere(request, (owner) => !isValid(request, owner));
+}
+
+/** The attachment that a request is about; undefined where it is of another boot, or not known. */
+export async function findRecorded(request: PluginRequest): Promise<Recorded | undefined> {
+  const { containerId, ifname } = ownerOf(request);
+  const [found] = await recordedWhere(
+    request,
+    (owner) => owner.containerId === containerId && owner.ifname === ifname,
+  );
+  return found;
+}
+
+async function recordedWhere(
+  request: PluginRequest,
+  isMeant: (owner: Owner) => boolean,
+): Promise<Recorded[]> {
   const store = openStore(request.config);
   if (!store.exists()) return [];
   return await inTransaction(request, store, () =>
     store.remembered().flatMap(({ owner, holder: { boot, netns } }) => {
-      if (boot !== thisBoot() || isValid(request, owner)) return [];
+      if (boot !== thisBoot() || !isMeant(owner)) return [];
       return [{ ifname: owner.ifname, netns, ips: [...store.find(owner)] }];
     }),
   );

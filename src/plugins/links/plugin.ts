@@ -10,6 +10,7 @@ import { configureInterface, describeLink, settleAddresses } from "../shared/int
 import { addIpam } from "../shared/ipam.ts";
 import { requireMtuFor } from "../shared/link-keys.ts";
 import { openNetns, tryOpenNetns } from "../shared/netns.ts";
+import { doAll } from "../shared/steps.ts";
 import { type Undo, withUndo } from "../shared/undo.ts";
 import { checkChild } from "./check.ts";
 import { type ChildConfig, createChild, deleteChild, type Master, requireKind, type Sides } from "./link.ts";
@@ -61,15 +62,17 @@ export function childPlugin(traits: ChildTraits): Plugin {
 
     async del(request: PluginRequest): Promise<void> {
       const { ipamType } = request.config;
-      try {
-        // The link goes last: a DHCP lease is given back through it.
+      const release = async () => {
         if (ipamType !== undefined) await delegateDel(ipamType, request);
-      } finally {
-        using netns = tryOpenNetns(request.invocation.netns);
-        if (netns !== undefined) {
-          using container = new Rtnl({ netns: { fd: netns.fd } });
-          await deleteChild(request, netns, container, kind);
-        }
+      };
+      const remove = () => deleteAttached(request, kind);
+      if (ipamType === "host-local") {
+        // While the container still has its address, nobody else may get it.
+        await remove();
+        await release();
+      } else {
+        // An IPAM plugin may need the link: a DHCP lease is given back through it.
+        await doAll(request, [release, remove]);
       }
     },
 
@@ -98,6 +101,19 @@ export function childPlugin(traits: ChildTraits): Plugin {
       if (request.config.ipamType !== undefined) await delegateStatus(request.config.ipamType, request);
     },
   };
+}
+
+/** Where the runtime does not say where the container is, host-local's record does. */
+async function deleteAttached(request: PluginRequest, kind: string): Promise<void> {
+  if (request.invocation.netns === "") {
+    const { deleteRecordedLink } = await import("../shared/links-gc.ts");
+    await deleteRecordedLink(request, kind);
+    return;
+  }
+  using netns = tryOpenNetns(request.invocation.netns);
+  if (netns === undefined) return;
+  using container = new Rtnl({ netns: { fd: netns.fd } });
+  await deleteChild(request, netns, container, kind);
 }
 
 /** Throws where a link is asked for without addresses and nothing can be done with such a one. */

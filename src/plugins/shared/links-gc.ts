@@ -1,7 +1,7 @@
-import type { GcRequest } from "../../cni/plugin.ts";
+import type { GcRequest, PluginRequest } from "../../cni/plugin.ts";
 import type { Link } from "../../linux/route/link.ts";
 import { Rtnl } from "../../linux/route/rtnl.ts";
-import { findInvalid } from "../ipam/host-local.ts";
+import { findInvalid, findRecorded, type Recorded } from "../ipam/host-local.ts";
 import { unfinishedGroup } from "../names.ts";
 import { aliasOf, isAlias, isAliasOfNetwork } from "./attachment.ts";
 import { deleteLink } from "./deletion.ts";
@@ -38,21 +38,34 @@ async function findUnfinished(rtnl: Rtnl, kind: string): Promise<Link[]> {
 
 /**
  * Deletes the links of a kind in the containers of attachments that are not valid, before their addresses are given to
- * others. Where they are, host-local's records tell. A namespace's path may lead to another container by now: only a link
- * that has one of the addresses is meant.
+ * others. Where they are, host-local's records tell.
  */
 export async function collectContainerLinks(request: GcRequest, kind: string): Promise<void> {
   if (request.config.ipamType !== "host-local") return;
-  for (const { ifname, netns: path, ips } of await findInvalid(request)) {
-    using netns = tryOpenNetns(path);
-    if (netns === undefined) continue;
-    using container = new Rtnl({ netns: { fd: netns.fd } });
-    const link = container.links.find(ifname);
-    if (link?.kind !== kind) continue;
-    const { alias = "" } = link;
-    if (isAlias(alias) && !isAliasOfNetwork(alias, request.config.name)) continue;
-    const present = container.addresses.list({ link: link.index });
-    if (!present.some(({ address }) => ips.some((ip) => ip.equals(address.ip)))) continue;
-    await deleteLink(request, { index: link.index, netnsFd: netns.fd });
-  }
+  for (const recorded of await findInvalid(request)) await deleteContainerLink(request, kind, recorded);
+}
+
+/** The same for the link of a DEL that does not say where the container is. */
+export async function deleteRecordedLink(request: PluginRequest, kind: string): Promise<void> {
+  if (request.config.ipamType !== "host-local") return;
+  const recorded = await findRecorded(request);
+  if (recorded !== undefined) await deleteContainerLink(request, kind, recorded);
+}
+
+/** A namespace's path may lead to another container by now: only a link that has one of the addresses is meant. */
+async function deleteContainerLink(
+  request: PluginRequest,
+  kind: string,
+  { ifname, netns: path, ips }: Recorded,
+): Promise<void> {
+  using netns = tryOpenNetns(path);
+  if (netns === undefined) return;
+  using container = new Rtnl({ netns: { fd: netns.fd } });
+  const link = container.links.find(ifname);
+  if (link?.kind !== kind) return;
+  const { alias = "" } = link;
+  if (isAlias(alias) && !isAliasOfNetwork(alias, request.config.name)) return;
+  const present = container.addresses.list({ link: link.index });
+  if (!present.some(({ address }) => ips.some((ip) => ip.equals(address.ip)))) return;
+  await deleteLink(request, { index: link.index, netnsFd: netns.fd });
 }
