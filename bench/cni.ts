@@ -116,7 +116,8 @@ function kernelBeside(sides: Sides): string {
     [0.5, 0.95, 0.99].map((q) => `p${q * 100} ${quantile(numbers, q).toFixed(1)}`).join(", ");
   return (
     `what the kernel alone takes in turn with ADDs of bridge + host-local, asked by netlink for a pair at the bridge that is ` +
-    `up, with an address: ${show(times.add)} ms; for its deletion: ${show(times.del)} ms`
+    `up, with alias, address and default route, and for a process that does nothing: ${show(times.add)} ms; for the pair's ` +
+    `deletion: ${show(times.del)} ms`
   );
 }
 

@@ -137,12 +137,13 @@ async function attach(attaching: Attaching): Promise<Result> {
   const { ipamType } = request.config;
   if (ipamType !== undefined) await addLayer3(attaching, ipamType, bridgeLink, port, result);
   else if (!config.disableContainerInterface) attaching.container.setUp(port.container.index, true);
-  if (!config.disableContainerInterface) {
-    await waitUntilUp(host, port.host.name);
-    if (result.ips.length > 0) await beKnown(attaching.container, port.container, result);
-  }
   // It may have changed with the first port or with the address.
   result.interfaces[0] = describeLink(host.get(bridgeLink.index));
+  if (!config.disableContainerInterface) {
+    await waitUntilUp(host, port.host.name);
+    // Last of all: on a bridge with many ports the kernel is busy for some time with what the neighbours are told.
+    if (result.ips.length > 0) await beKnown(attaching.container, port.container, result);
+  }
   if (!isDnsEmpty(request.config.dns)) result.dns = request.config.dns;
   return result;
 }
