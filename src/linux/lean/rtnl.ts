@@ -424,25 +424,20 @@ export class LeanRtnl {
     }
   }
 
-  /** The index of the link by which a packet to the address would leave. Throws ENETUNREACH and the like. */
+  /** The index of the link by which a packet to the address would leave; undefined where no route leads there. */
   outgoingLink(dst: Ip): number | undefined {
     const end = this.#lookUp(dst);
-    const at = this.#socket.find(RTA_OIF, HEADER + RTMSG, end);
+    const at = end === undefined ? undefined : this.#socket.find(RTA_OIF, HEADER + RTMSG, end);
     return at === undefined ? undefined : this.#socket.u32At(at);
   }
 
   /** True where packets to the address are delivered here. */
   isLocal(ip: Ip): boolean {
-    try {
-      this.#lookUp(ip);
-      return this.#socket.bytes[HEADER + 7] === RTN_LOCAL;
-    } catch (error) {
-      if (error instanceof KernelError) return false;
-      throw error;
-    }
+    return this.#lookUp(ip) !== undefined && this.#socket.bytes[HEADER + 7] === RTN_LOCAL;
   }
 
-  #lookUp(dst: Ip): number {
+  /** Where the answer ends; undefined where the kernel knows no way. */
+  #lookUp(dst: Ip): number | undefined {
     const socket = this.#socket;
     const seq = socket.begin(RTM_GETROUTE, 0);
     socket.u8(dst.family === 4 ? AF_INET : AF_INET6);
@@ -452,7 +447,12 @@ export class LeanRtnl {
     socket.u32(0);
     socket.attribute(RTA_DST, dst.bytes);
     socket.finish();
-    return socket.exchange(seq, "look up route", String(dst));
+    try {
+      return socket.exchange(seq, "look up route", String(dst));
+    } catch (error) {
+      if (error instanceof KernelError) return undefined;
+      throw error;
+    }
   }
 
   close(): void {

@@ -1,6 +1,5 @@
-import type { Ip } from "../../lib/ip.ts";
 import type { Prefix } from "../../lib/prefix.ts";
-import { isNotFound, KernelError } from "../../linux/errors.ts";
+import { isNotFound } from "../../linux/errors.ts";
 import { readText } from "../../linux/lean/files.ts";
 import { LeanRtnl } from "../../linux/lean/rtnl.ts";
 import { tryWriteSysctl } from "../shared/interface.ts";
@@ -24,16 +23,6 @@ function isOff(link: string): boolean {
   }
 }
 
-/** Undefined where the host itself has no way to the container, such as behind macvlan: so has localhost. */
-function outgoingLink(rtnl: LeanRtnl, ip: Ip): number | undefined {
-  try {
-    return rtnl.outgoingLink(ip);
-  } catch (error) {
-    if (error instanceof KernelError) return undefined;
-    throw error;
-  }
-}
-
 /**
  * Lets connections from 127.0.0.1 leave by the link to the container (route_localnet). The structure, which has to be
  * there, has a rule that keeps the neighbours there from reaching 127.0.0.0/8 (CVE-2020-8558). `remember` is called
@@ -46,7 +35,8 @@ export async function allowLocalhost(
   const address = addresses.find(({ family }) => family === 4);
   if (address === undefined) return;
   using rtnl = new LeanRtnl();
-  const index = outgoingLink(rtnl, address.ip);
+  // The host itself may have no way to the container, such as behind macvlan: so has localhost.
+  const index = rtnl.outgoingLink(address.ip);
   const link = index === undefined ? undefined : rtnl.find(index);
   if (link === undefined || !isOff(link.name)) return;
   if (link.kind !== "veth") await remember(link.name);

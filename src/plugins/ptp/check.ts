@@ -1,7 +1,5 @@
 import type { PluginRequest } from "../../cni/plugin.ts";
 import type { Result } from "../../cni/result.ts";
-import type { Ip } from "../../lib/ip.ts";
-import { KernelError } from "../../linux/errors.ts";
 import { LeanRtnl } from "../../linux/lean/rtnl.ts";
 import type { Link } from "../../linux/route/link.ts";
 import { Rtnl } from "../../linux/route/rtnl.ts";
@@ -40,18 +38,8 @@ function checkHost(prevResult: Result, inside: Link): void {
     if (gateway !== undefined && !present.some((ip) => ip.equals(gateway))) {
       throw mismatch(`gateway ${gateway} is not an address of interface ${outside.name}`);
     }
-    if (outgoingLink(lookup, address.ip) !== outside.index) {
+    if (lookup.outgoingLink(address.ip) !== outside.index) {
       throw mismatch(`${address.ip} is not reached by interface ${outside.name}`);
     }
-  }
-}
-
-/** Undefined where no route leads there. */
-function outgoingLink(rtnl: LeanRtnl, ip: Ip): number | undefined {
-  try {
-    return rtnl.outgoingLink(ip);
-  } catch (error) {
-    if (error instanceof KernelError) return undefined;
-    throw error;
   }
 }
