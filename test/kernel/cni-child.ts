@@ -279,7 +279,9 @@ export function testChild(type: string, more: JsonObject): void {
   test(`${type}: DEL that is not told where the container is takes its interface all the same`, async () => {
     using host = new CniHost();
     const [blue, green] = [host.container(), host.container()];
-    for (const container of [blue, green]) await host.succeed("ADD", container, config(host), call);
+    await host.succeed("ADD", blue, config(host), call);
+    // No two containers can have the same VLAN of a master.
+    await host.succeed("ADD", green, config(host, type === "vlan" ? { vlanId: 6 } : {}), call);
     const has = ({ kernel }: Namespace) => kernel.rtnl.links.find(ifname) !== undefined;
     for (let i = 0; i < 2; i++) {
       await host.succeed("DEL", blue, config(host), { ...call, netns: "" });
